@@ -1,0 +1,154 @@
+//! How a call can fail. One enum for the whole way, with stable codes.
+
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+
+/// Why a call has no result. A result with `isError` is not here: it is a result.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// No tool has this name.
+    #[error("no tool is called '{name}'{hint}")]
+    UnknownTool {
+        /// The name asked for.
+        name: String,
+        /// Empty, or what to do, from a semicolon on.
+        hint: String,
+    },
+    /// A policy forbids the call.
+    #[error("the call is not allowed: {why}")]
+    Denied {
+        /// Which policy.
+        why: String,
+    },
+    /// Too many calls already wait for this server.
+    #[error("server '{server}' has too many calls waiting; try again later")]
+    Overloaded {
+        /// Which server.
+        server: String,
+    },
+    /// The server is down; nothing was sent.
+    #[error("server '{server}' is {state}{}", try_again(*.retry_after))]
+    Unavailable {
+        /// Which server.
+        server: String,
+        /// Its state, as text.
+        state: &'static str,
+        /// When a try makes sense, if that is known.
+        retry_after: Option<Duration>,
+    },
+    /// The deadline passed. The server was told to stop; it may have finished all the same.
+    #[error("no answer within {} ms; the call may have run", .after.as_millis())]
+    TimedOut {
+        /// How long was waited.
+        after: Duration,
+    },
+    /// The caller gave up.
+    #[error("the call was cancelled")]
+    Cancelled,
+    /// The server died with the call in flight.
+    #[error("the server was lost: {why}{}", may_have(*.may_have_run))]
+    ServerLost {
+        /// What happened to it.
+        why: String,
+        /// Whether the request had been written.
+        may_have_run: bool,
+    },
+    /// The server's answer breaks the protocol.
+    #[error("the server broke the protocol: {why}")]
+    Protocol {
+        /// How.
+        why: String,
+    },
+    /// The server answered with a JSON-RPC error.
+    #[error("the server says: {message} (code {code})")]
+    Remote {
+        /// Its code.
+        code: i64,
+        /// Its message.
+        message: String,
+        /// Its data, byte for byte.
+        data: Option<Box<RawValue>>,
+    },
+}
+
+fn try_again(after: Option<Duration>) -> String {
+    match after {
+        Some(after) => format!("; next try in {:.1} s", after.as_secs_f64()),
+        None => String::new(),
+    }
+}
+
+fn may_have(run: bool) -> &'static str {
+    if run { "; the call may have run" } else { "; the call was not sent" }
+}
+
+impl CallError {
+    /// The stable code, for machines.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownTool { .. } => "unknown_tool",
+            Self::Denied { .. } => "denied",
+            Self::Overloaded { .. } => "overloaded",
+            Self::Unavailable { .. } => "unavailable",
+            Self::TimedOut { .. } => "timed_out",
+            Self::Cancelled => "cancelled",
+            Self::ServerLost { .. } => "server_lost",
+            Self::Protocol { .. } => "protocol",
+            Self::Remote { .. } => "remote",
+        }
+    }
+
+    /// The `outcome` label of the call's metrics.
+    pub fn outcome(&self) -> &'static str {
+        match self {
+            Self::UnknownTool { .. } | Self::Denied { .. } | Self::Overloaded { .. } => "rejected",
+            Self::Unavailable { .. } => "unavailable",
+            Self::TimedOut { .. } => "timeout",
+            Self::Cancelled => "cancelled",
+            Self::ServerLost { .. } => "lost",
+            Self::Protocol { .. } | Self::Remote { .. } => "error",
+        }
+    }
+
+    /// The JSON-RPC code that a gateway answers with. `None`: a cancelled call gets no answer.
+    pub fn json_rpc_code(&self) -> Option<i64> {
+        match self {
+            Self::UnknownTool { .. } => Some(-32602),
+            Self::Denied { .. } => Some(-32014),
+            Self::Overloaded { .. } => Some(-32011),
+            Self::Unavailable { .. } => Some(-32010),
+            Self::TimedOut { .. } => Some(-32013),
+            Self::Cancelled => None,
+            Self::ServerLost { .. } => Some(-32012),
+            Self::Protocol { .. } => Some(-32015),
+            Self::Remote { code, .. } => Some(*code),
+        }
+    }
+
+    /// Whether the tool may have run. If not, the call can be made again without harm.
+    pub fn may_have_run(&self) -> bool {
+        match self {
+            Self::UnknownTool { .. } | Self::Denied { .. } | Self::Overloaded { .. } | Self::Unavailable { .. } => {
+                false
+            }
+            Self::TimedOut { .. } | Self::Cancelled | Self::Protocol { .. } | Self::Remote { .. } => true,
+            Self::ServerLost { may_have_run, .. } => *may_have_run,
+        }
+    }
+
+    /// When a new try makes sense, if that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unavailable { retry_after, .. } => *retry_after,
+            Self::UnknownTool { .. }
+            | Self::Denied { .. }
+            | Self::Overloaded { .. }
+            | Self::TimedOut { .. }
+            | Self::Cancelled
+            | Self::ServerLost { .. }
+            | Self::Protocol { .. }
+            | Self::Remote { .. } => None,
+        }
+    }
+}
