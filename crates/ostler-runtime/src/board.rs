@@ -1,0 +1,82 @@
+//! The status board: the last status of every server, readable by anyone without asking an actor.
+
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
+
+use ostler_core::{ServerId, ServerState, ServerStatus};
+use tokio::sync::watch;
+
+/// The board. One writer a server: its actor.
+#[derive(Debug)]
+pub struct Board {
+    inner: RwLock<Inner>,
+    version: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    statuses: HashMap<ServerId, ServerStatus>,
+    order: Vec<ServerId>,
+}
+
+impl Default for Board {
+    fn default() -> Self {
+        Self { inner: RwLock::default(), version: watch::channel(0).0 }
+    }
+}
+
+impl Board {
+    /// All statuses, in the order of the configuration.
+    pub fn all(&self) -> Vec<ServerStatus> {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        inner.order.iter().filter_map(|server| inner.statuses.get(server)).cloned().collect()
+    }
+
+    /// One status.
+    pub fn get(&self, server: &ServerId) -> Option<ServerStatus> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner).statuses.get(server).cloned()
+    }
+
+    /// Hears of every change.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+
+    /// Whether every server that should run is ready, or has failed at least once.
+    pub fn is_settled(&self) -> bool {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        inner.order.iter().all(|server| inner.statuses.get(server).is_some_and(has_settled))
+    }
+
+    pub(crate) fn put(&self, status: ServerStatus) {
+        self.write(|inner| {
+            inner.statuses.insert(status.server.clone(), status);
+        });
+    }
+
+    pub(crate) fn set_order(&self, order: Vec<ServerId>) {
+        self.write(|inner| {
+            inner.statuses.retain(|server, _| order.contains(server));
+            inner.order = order;
+        });
+    }
+
+    fn write(&self, change: impl FnOnce(&mut Inner)) {
+        change(&mut self.inner.write().unwrap_or_else(PoisonError::into_inner));
+        self.version.send_modify(|version| *version += 1);
+    }
+}
+
+fn has_settled(status: &ServerStatus) -> bool {
+    match status.state {
+        ServerState::Queued | ServerState::Starting | ServerState::Stopping => status.last_fault.is_some(),
+        ServerState::Disabled
+        | ServerState::Idle
+        | ServerState::Ready
+        | ServerState::Degraded
+        | ServerState::Backoff
+        | ServerState::Quarantined
+        | ServerState::NeedsAction
+        | ServerState::Stopped => true,
+    }
+}

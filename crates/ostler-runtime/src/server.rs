@@ -1,0 +1,389 @@
+//! The actor of one configured server: it owns the policy and the machine's state, and carries out what the machine
+//! decides.
+//!
+//! It parks a server that cannot run and never takes others down. It alone talks to the registry for its server, and
+//! [`ServerState::enter`] is the only place where a status changes: metrics, events and the board all come out of it.
+
+mod enter;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ostler_core::port::{Connector, EventSink};
+use ostler_core::status::{Facts, Fault, FaultClass, Notice, What};
+use ostler_core::{Catalogue, Incarnation, ServerId};
+use ostler_policy::machine::{self, Effect, Event, Policy};
+use ostler_policy::reconcile::Fingerprint;
+use ostler_telemetry::record;
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::clock;
+use crate::connection::{ConnectionActor, ConnectionArgs};
+use crate::house::House;
+use crate::lane::{Lane, LaneLimits};
+use crate::message::{ConnectionMsg, FleetMsg, PublishReport, RegistryMsg, ServerMsg};
+
+/// A configured server.
+#[derive(Clone)]
+pub struct ServerSpec {
+    /// Its id, unique in the fleet without regard to case.
+    pub id: ServerId,
+    /// When and how it is started, restarted and given up.
+    pub policy: Arc<Policy>,
+    /// The bounds of its calls.
+    pub lane: LaneLimits,
+    /// Makes connections to it.
+    pub connector: Arc<dyn Connector>,
+    /// Differs when the server must be replaced: made of everything that the connector was made of.
+    pub fingerprint: Fingerprint,
+}
+
+impl fmt::Debug for ServerSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerSpec").field("id", &self.id).field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+pub(crate) struct ServerActor;
+
+pub(crate) struct ServerArgs {
+    pub(crate) spec: ServerSpec,
+    pub(crate) house: Arc<House>,
+    pub(crate) fleet: ActorRef<FleetMsg>,
+    pub(crate) registry: ActorRef<RegistryMsg>,
+}
+
+pub(crate) struct ServerState {
+    spec: ServerSpec,
+    house: Arc<House>,
+    fleet: ActorRef<FleetMsg>,
+    registry: ActorRef<RegistryMsg>,
+    machine: machine::State,
+    lane: Arc<Lane>,
+    connection: Option<Running>,
+    timer: Option<(Instant, AbortOnDropHandle<()>)>,
+    listed: Listed,
+    /// The end of the last incarnation that served, until the next one does.
+    died_at: Option<Instant>,
+    /// Set by a shutdown: the longest that any stop may take from then on.
+    shutdown: Option<Duration>,
+}
+
+struct Running {
+    actor: ActorRef<ConnectionMsg>,
+    id: ActorId,
+    incarnation: Incarnation,
+    /// Set once it is connected.
+    facts: Option<Arc<Facts>>,
+    ready_at: Option<Instant>,
+}
+
+/// What the server last listed, and what the registry made of it.
+#[derive(Default)]
+struct Listed {
+    catalogue: Option<(Incarnation, Arc<Catalogue>)>,
+    tools: usize,
+    refused: Vec<String>,
+}
+
+impl Actor for ServerActor {
+    type Msg = ServerMsg;
+    type State = ServerState;
+    type Arguments = ServerArgs;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<ServerMsg>,
+        args: ServerArgs,
+    ) -> Result<ServerState, ActorProcessingErr> {
+        let ServerArgs { spec, house, fleet, registry } = args;
+        let lane = lane(&spec, myself);
+        let machine = machine::State::initial(&spec.policy);
+        Ok(ServerState {
+            spec,
+            house,
+            fleet,
+            registry,
+            machine,
+            lane,
+            connection: None,
+            timer: None,
+            listed: Listed::default(),
+            died_at: None,
+            shutdown: None,
+        })
+    }
+
+    async fn post_start(&self, myself: ActorRef<ServerMsg>, state: &mut ServerState) -> Result<(), ActorProcessingErr> {
+        state.enrol()?;
+        if state.spec.policy.enabled {
+            // The first status is said by the step that this begins: a server that is wanted never looks settled before.
+            myself.cast(ServerMsg::Event(Event::Start))?;
+        } else {
+            state.announce();
+        }
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<ServerMsg>,
+        message: ServerMsg,
+        state: &mut ServerState,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            ServerMsg::Event(event) => state.apply(&myself, event).await,
+            ServerMsg::Connected { incarnation, catalogue, facts } => {
+                state.connected(&myself, incarnation, catalogue, facts);
+                Ok(())
+            }
+            ServerMsg::Refreshed { incarnation, catalogue } => {
+                state.publish(&myself, incarnation, catalogue);
+                Ok(())
+            }
+            ServerMsg::Published { incarnation, report } => state.published(&myself, incarnation, report).await,
+            ServerMsg::Registry(registry) => state.rewire(&myself, registry),
+            ServerMsg::Replace(spec) => state.replace(&myself, spec).await,
+            ServerMsg::Shutdown { grace } => state.shut_down(&myself, grace).await,
+        }
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<ServerMsg>,
+        event: SupervisionEvent,
+        state: &mut ServerState,
+    ) -> Result<(), ActorProcessingErr> {
+        let (id, fault) = match event {
+            SupervisionEvent::ActorFailed(who, error) => (who.get_id(), fault_of(error)),
+            SupervisionEvent::ActorTerminated(who, remains, _) => {
+                // What is left of the actor holds the incarnation: let go of it before anything else is decided.
+                drop(remains);
+                (who.get_id(), Fault::new(FaultClass::KilledByUs, "ended as asked"))
+            }
+            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => return Ok(()),
+        };
+        state.connection_ended(&myself, id, fault).await
+    }
+}
+
+impl ServerState {
+    /// Lets the machine decide about `event`, then does what it says.
+    async fn apply(&mut self, myself: &ActorRef<ServerMsg>, event: Event) -> Result<(), ActorProcessingErr> {
+        let before = self.machine.view();
+        let (next, effects) = machine::step(&self.spec.policy, &self.machine, event, clock::now(), self.house.jitter());
+        self.machine = next;
+        self.enter(before);
+        for effect in effects {
+            self.carry_out(myself, effect).await?;
+        }
+        self.arm(myself);
+        self.finish();
+        Ok(())
+    }
+
+    async fn carry_out(&mut self, myself: &ActorRef<ServerMsg>, effect: Effect) -> Result<(), ActorProcessingErr> {
+        let server = self.spec.id.clone();
+        match effect {
+            Effect::RequestPermit { incarnation, class } => {
+                self.fleet.cast(FleetMsg::RequestPermit { server, incarnation, class })?;
+            }
+            Effect::ReturnPermit { incarnation } => {
+                self.fleet.cast(FleetMsg::ReturnPermit { server, incarnation })?;
+            }
+            Effect::Connect { incarnation, deadline } => self.connect(myself, incarnation, deadline).await?,
+            Effect::Disconnect { incarnation, grace } => self.disconnect(incarnation, grace),
+            Effect::Notify(notice) => self.notify(notice),
+            Effect::Restarted(reason) => record::restart(&server, reason),
+            Effect::Retract => self.registry.cast(RegistryMsg::Retract(server))?,
+            Effect::Stale => record::stale_event(&server),
+            Effect::PauseGate(pause) => self.fleet.cast(FleetMsg::PauseGate(pause))?,
+        }
+        Ok(())
+    }
+
+    async fn connect(
+        &mut self,
+        myself: &ActorRef<ServerMsg>,
+        incarnation: Incarnation,
+        deadline: Instant,
+    ) -> Result<(), ActorProcessingErr> {
+        let args = ConnectionArgs {
+            server: self.spec.id.clone(),
+            incarnation,
+            deadline,
+            connector: Arc::clone(&self.spec.connector),
+            lane: Arc::clone(&self.lane),
+            owner: myself.clone(),
+            house: Arc::clone(&self.house),
+        };
+        let (actor, _) = ConnectionActor::spawn_linked(None, ConnectionActor, args, myself.get_cell()).await?;
+        self.connection = Some(Running { id: actor.get_id(), actor, incarnation, facts: None, ready_at: None });
+        Ok(())
+    }
+
+    fn disconnect(&self, incarnation: Incarnation, grace: Duration) {
+        let Some(running) = self.connection.as_ref().filter(|running| running.incarnation == incarnation) else {
+            return;
+        };
+        let grace = self.shutdown.map_or(grace, |limit| limit.min(grace));
+        // An actor that is gone has nothing left to close.
+        let _ = running.actor.cast(ConnectionMsg::Close { grace });
+    }
+
+    fn connected(
+        &mut self,
+        myself: &ActorRef<ServerMsg>,
+        incarnation: Incarnation,
+        catalogue: Arc<Catalogue>,
+        facts: Arc<Facts>,
+    ) {
+        if let Some(running) = self.connection.as_mut().filter(|running| running.incarnation == incarnation) {
+            running.facts = Some(facts);
+        }
+        self.publish(myself, incarnation, catalogue);
+    }
+
+    fn publish(&mut self, myself: &ActorRef<ServerMsg>, incarnation: Incarnation, catalogue: Arc<Catalogue>) {
+        if self.machine.incarnation() != Some(incarnation) || self.connection.is_none() {
+            record::stale_event(&self.spec.id);
+            return;
+        }
+        self.listed.catalogue = Some((incarnation, Arc::clone(&catalogue)));
+        let (server, reply) = (self.spec.id.clone(), myself.clone());
+        // A registry that is gone is replaced, and its successor is told by `rewire`.
+        let _ = self.registry.cast(RegistryMsg::Publish { server, incarnation, catalogue, reply });
+    }
+
+    /// The tools can be called: only now is the server ready.
+    async fn published(
+        &mut self,
+        myself: &ActorRef<ServerMsg>,
+        incarnation: Incarnation,
+        report: PublishReport,
+    ) -> Result<(), ActorProcessingErr> {
+        if self.machine.incarnation() != Some(incarnation) {
+            record::stale_event(&self.spec.id);
+            return Ok(());
+        }
+        let news = report.changed || self.listed.tools != report.tools || self.listed.refused != report.refused;
+        let complaint = (self.listed.refused != report.refused).then(|| complaint(&report)).flatten();
+        self.listed.tools = report.tools;
+        self.listed.refused = report.refused;
+        self.apply(myself, Event::Up { incarnation }).await?;
+        if news {
+            let what = What::Published { tools: self.listed.tools, refused: self.listed.refused.len() };
+            self.house.events.emit(&self.spec.id, Some(incarnation), what);
+        }
+        if let Some(notice) = complaint {
+            self.notify(notice);
+        }
+        Ok(())
+    }
+
+    async fn connection_ended(
+        &mut self,
+        myself: &ActorRef<ServerMsg>,
+        id: ActorId,
+        fault: Fault,
+    ) -> Result<(), ActorProcessingErr> {
+        let Some(running) = self.connection.take_if(|running| running.id == id) else {
+            record::stale_event(&self.spec.id);
+            return Ok(());
+        };
+        if let (Some(facts), Some(ready_at)) = (&running.facts, running.ready_at) {
+            let lived = clock::now().saturating_duration_since(ready_at);
+            record::session(facts.transport, fault.reason.as_str(), lived);
+            self.died_at = Some(clock::now());
+        }
+        self.apply(myself, Event::Down { incarnation: running.incarnation, fault: Arc::new(fault) }).await
+    }
+
+    /// Tells a new registry everything that the old one knew.
+    fn rewire(
+        &mut self,
+        myself: &ActorRef<ServerMsg>,
+        registry: ActorRef<RegistryMsg>,
+    ) -> Result<(), ActorProcessingErr> {
+        self.registry = registry;
+        self.enrol()?;
+        match self.listed.catalogue.clone() {
+            Some((incarnation, catalogue)) => {
+                let server = self.spec.id.clone();
+                let publish = RegistryMsg::Publish { server, incarnation, catalogue, reply: myself.clone() };
+                Ok(self.registry.cast(publish)?)
+            }
+            None => Ok(()),
+        }
+    }
+
+    async fn replace(&mut self, myself: &ActorRef<ServerMsg>, spec: ServerSpec) -> Result<(), ActorProcessingErr> {
+        self.spec = spec;
+        self.lane = lane(&self.spec, myself.clone());
+        self.enrol()?;
+        let event = if self.spec.policy.enabled { Event::Restart } else { Event::Disable };
+        self.apply(myself, event).await
+    }
+
+    async fn shut_down(&mut self, myself: &ActorRef<ServerMsg>, grace: Duration) -> Result<(), ActorProcessingErr> {
+        self.shutdown = Some(grace);
+        self.apply(myself, Event::Shutdown).await
+    }
+
+    /// After a shutdown: says that the server has ended, once nothing of it is left.
+    fn finish(&self) {
+        let ended = self.shutdown.is_some()
+            && self.connection.is_none()
+            && matches!(self.machine.view(), ostler_core::ServerState::Stopped | ostler_core::ServerState::Disabled);
+        if ended {
+            let _ = self.fleet.cast(FleetMsg::Ended(self.spec.id.clone()));
+        }
+    }
+
+    fn enrol(&self) -> Result<(), ActorProcessingErr> {
+        let enrol = RegistryMsg::Enrol { server: self.spec.id.clone(), lane: Arc::clone(&self.lane) };
+        Ok(self.registry.cast(enrol)?)
+    }
+
+    /// Arms the one timer for the machine's next deadline.
+    fn arm(&mut self, myself: &ActorRef<ServerMsg>) {
+        let wanted = self.machine.wake_at();
+        if self.timer.as_ref().map(|(at, _)| *at) == wanted {
+            return;
+        }
+        self.timer = wanted.map(|at| {
+            let actor = myself.clone();
+            let task = tokio::spawn(async move {
+                tokio::time::sleep_until(at.into()).await;
+                let _ = actor.cast(ServerMsg::Event(Event::Tick));
+            });
+            (at, AbortOnDropHandle::new(task))
+        });
+    }
+}
+
+fn lane(spec: &ServerSpec, actor: ActorRef<ServerMsg>) -> Arc<Lane> {
+    let wanted = move || {
+        let _ = actor.cast(ServerMsg::Event(Event::Called));
+    };
+    Lane::new(spec.id.clone(), spec.lane, Box::new(wanted))
+}
+
+/// A connection dies with a fault; anything else is a bug of ours, and is named as one.
+fn fault_of(error: ActorProcessingErr) -> Fault {
+    match error.downcast::<Fault>() {
+        Ok(fault) => *fault,
+        Err(other) => Fault::new(FaultClass::Protocol, format!("internal error in the connection: {other}"))
+            .with_hint("this is a bug in ostler; please report it with the log"),
+    }
+}
+
+fn complaint(report: &PublishReport) -> Option<Notice> {
+    const SHOWN: usize = 3;
+    let refused = &report.refused;
+    let first = refused.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("; ");
+    let more = if refused.len() > SHOWN { format!("; and {} more", refused.len() - SHOWN) } else { String::new() };
+    (!refused.is_empty()).then(|| Notice::Catalogue(format!("{} tools left out: {first}{more}", refused.len())))
+}

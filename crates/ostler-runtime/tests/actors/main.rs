@@ -1,0 +1,6 @@
+//! The actors with scripted servers, on paused time: what a fleet does when its servers misbehave.
+
+mod calls;
+mod fake;
+mod lives;
+mod stable;
