@@ -2,9 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
+use std::time::Instant;
 
 use ostler_core::{ServerId, ServerState, ServerStatus};
 use tokio::sync::watch;
+
+use crate::clock;
+use crate::server::ServerSpec;
 
 /// The board. One writer a server: its actor.
 #[derive(Debug)]
@@ -48,22 +52,46 @@ impl Board {
         inner.order.iter().all(|server| inner.statuses.get(server).is_some_and(has_settled))
     }
 
+    /// Replaces the status of a listed server. One that has left the list is not brought back by its last words.
     pub(crate) fn put(&self, status: ServerStatus) {
         self.write(|inner| {
-            inner.statuses.insert(status.server.clone(), status);
+            if let Some(place) = inner.statuses.get_mut(&status.server) {
+                *place = status;
+            }
         });
     }
 
-    pub(crate) fn set_order(&self, order: Vec<ServerId>) {
+    /// Lists these servers and no others. One that is new is queued, or disabled, until its actor says more.
+    pub(crate) fn expect(&self, servers: &[ServerSpec]) {
+        let now = clock::now();
         self.write(|inner| {
-            inner.statuses.retain(|server, _| order.contains(server));
-            inner.order = order;
+            inner.order = servers.iter().map(|spec| spec.id.clone()).collect();
+            inner.statuses.retain(|server, _| servers.iter().any(|spec| spec.id == *server));
+            for spec in servers {
+                inner.statuses.entry(spec.id.clone()).or_insert_with(|| not_yet_begun(spec, now));
+            }
         });
     }
 
     fn write(&self, change: impl FnOnce(&mut Inner)) {
         change(&mut self.inner.write().unwrap_or_else(PoisonError::into_inner));
         self.version.send_modify(|version| *version += 1);
+    }
+}
+
+fn not_yet_begun(spec: &ServerSpec, now: Instant) -> ServerStatus {
+    ServerStatus {
+        server: spec.id.clone(),
+        state: if spec.policy.enabled { ServerState::Queued } else { ServerState::Disabled },
+        since: now,
+        incarnation: None,
+        facts: None,
+        tools: 0,
+        refused_tools: 0,
+        failures: 0,
+        restarts: 0,
+        last_fault: None,
+        next_try: None,
     }
 }
 

@@ -95,7 +95,7 @@ impl Actor for FleetActor {
         match message {
             FleetMsg::Begin => state.reconcile(&myself).await?,
             FleetMsg::Reconcile(desired) => {
-                state.house.desired.store(Arc::new(desired));
+                state.house.want(desired);
                 state.reconcile(&myself).await?;
             }
             FleetMsg::Order { server, order } => state.order(&server, order),
@@ -144,7 +144,6 @@ impl FleetState {
         }
         let desired = self.house.desired.load_full();
         let order: Vec<ServerId> = desired.iter().map(|spec| spec.id.clone()).collect();
-        self.house.board.set_order(order.clone());
         self.registry.cast(RegistryMsg::Arrange(order))?;
         let running: Vec<_> =
             self.servers.iter().map(|(id, member)| (id.clone(), member.spec.fingerprint.clone())).collect();

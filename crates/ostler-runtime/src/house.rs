@@ -61,6 +61,7 @@ impl House {
 
     /// Says which servers the fleet begins with. A running fleet is told by [`crate::FleetHandle::reconcile`].
     pub fn want(&self, servers: Vec<ServerSpec>) {
+        self.board.expect(&servers);
         self.desired.store(Arc::new(servers));
     }
 

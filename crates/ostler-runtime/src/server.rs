@@ -119,7 +119,7 @@ impl Actor for ServerActor {
     async fn post_start(&self, myself: ActorRef<ServerMsg>, state: &mut ServerState) -> Result<(), ActorProcessingErr> {
         state.enrol()?;
         if state.spec.policy.enabled {
-            // The first status is said by the step that this begins: a server that is wanted never looks settled before.
+            // The first status is said by the step that this begins: until then it is queued on the board.
             myself.cast(ServerMsg::Event(Event::Start))?;
         } else {
             state.announce();
