@@ -241,6 +241,8 @@ pub struct ServerStatus {
     pub last_fault: Option<Arc<Fault>>,
     /// When the next start is due.
     pub next_try: Option<Instant>,
+    /// When the start that runs now is given up.
+    pub start_deadline: Option<Instant>,
 }
 
 /// One entry of the event log.

@@ -154,6 +154,7 @@ pub enum Effect {
 /// Pure: the same arguments give the same answer. `now` must not go back from step to step. `jitter`, from 0.0 to 1.0,
 /// picks the delay within its bounds; outside of them it counts as the nearer end. A debug build checks every
 /// invariant of [`crate::invariant`] here and panics on one that is broken.
+#[must_use = "the state moves on only if the new one is kept, and its effects are orders"]
 pub fn step(policy: &Policy, state: &State, event: Event, now: Instant, jitter: f64) -> (State, Vec<Effect>) {
     let seen = cfg!(debug_assertions).then(|| event.clone());
     let (after, effects) = Transition::new(policy, state, now, jitter).apply(event);

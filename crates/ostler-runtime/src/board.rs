@@ -92,6 +92,7 @@ fn not_yet_begun(spec: &ServerSpec, now: Instant) -> ServerStatus {
         restarts: 0,
         last_fault: None,
         next_try: None,
+        start_deadline: None,
     }
 }
 

@@ -102,7 +102,11 @@ impl Actor for ConnectionActor {
         match message {
             ConnectionMsg::Begin => state.begin(myself),
             ConnectionMsg::Connected(result) => state.connected(&myself, result?)?,
-            ConnectionMsg::Closed(fault) => return Err(Box::new(fault)),
+            ConnectionMsg::Closed(fault) => {
+                // Before the supervisor hears of it: then the lane says why it is shut.
+                state.live = None;
+                return Err(Box::new(fault));
+            }
             ConnectionMsg::Changed(kind) => state.changed(myself, kind),
             ConnectionMsg::Refreshed { kind, result } => state.refreshed(kind, result),
             ConnectionMsg::Close { grace } => state.close(myself, grace),

@@ -138,7 +138,28 @@ impl Lane {
         LaneGuard { lane: Arc::clone(self), incarnation, over, calls }
     }
 
-    /// Says why the lane is shut. Does nothing while it is open: only the guard shuts it.
+    /// Ends an incarnation whose guard may not be dropped yet: shuts the lane and ends its calls in flight.
+    pub(crate) fn end(&self, incarnation: Incarnation) {
+        if let Some(opening) = self.shut(incarnation) {
+            opening.over.cancel();
+        }
+    }
+
+    /// Shuts the lane if it is open to this incarnation, and returns what it was open to.
+    fn shut(&self, incarnation: Incarnation) -> Option<Opening> {
+        let mut ended = None;
+        self.door.send_if_modified(|door| match door {
+            Door::Open(opening) if opening.incarnation == incarnation => {
+                ended = Some(opening.clone());
+                *door = Door::Shut { state: ServerState::Stopping, next_try: None };
+                true
+            }
+            Door::Open(_) | Door::Shut { .. } => false,
+        });
+        ended
+    }
+
+    /// Says why the lane is shut. Does nothing while it is open.
     pub(crate) fn explain(&self, state: ServerState, next_try: Option<Instant>) {
         self.wanted_said.store(false, Ordering::Relaxed);
         self.door.send_if_modified(|door| match door {
@@ -253,26 +274,16 @@ impl fmt::Debug for Lane {
 impl LaneGuard {
     /// Shuts the lane to new calls; the future resolves when no call is in flight at this incarnation.
     pub(crate) fn drain(&self) -> impl Future<Output = ()> + Send + 'static {
-        self.shut();
+        self.lane.shut(self.incarnation);
         self.calls.close();
         let calls = self.calls.clone();
         async move { calls.wait().await }
-    }
-
-    fn shut(&self) {
-        self.lane.door.send_if_modified(|door| match door {
-            Door::Open(opening) if opening.incarnation == self.incarnation => {
-                *door = Door::Shut { state: ServerState::Stopping, next_try: None };
-                true
-            }
-            Door::Open(_) | Door::Shut { .. } => false,
-        });
     }
 }
 
 impl Drop for LaneGuard {
     fn drop(&mut self) {
-        self.shut();
+        self.lane.shut(self.incarnation);
         // After the door, so that a call which ends by this finds the lane shut.
         self.over.cancel();
     }
@@ -328,3 +339,6 @@ impl Drop for Waiting<'_> {
         self.lane.gauges.waiting(before.saturating_sub(1));
     }
 }
+
+#[cfg(test)]
+mod tests;

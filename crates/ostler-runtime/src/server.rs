@@ -293,6 +293,8 @@ impl ServerState {
             record::stale_event(&self.spec.id);
             return Ok(());
         };
+        // An actor that panicked may still hold its guard when this is heard.
+        self.lane.end(running.incarnation);
         if let (Some(facts), Some(ready_at)) = (&running.facts, running.ready_at) {
             let lived = clock::now().saturating_duration_since(ready_at);
             record::session(facts.transport, fault.reason.as_str(), lived);

@@ -101,6 +101,11 @@ impl State {
         self.restarts
     }
 
+    /// When a start that runs now is given up.
+    pub fn start_deadline(&self) -> Option<Instant> {
+        matches!(self.phase, Phase::Starting { .. }).then(|| self.wake_at()).flatten()
+    }
+
     /// When the next [`super::Event::Tick`] is due. `None`: only an event from outside can change anything.
     pub fn wake_at(&self) -> Option<Instant> {
         match self.phase {

@@ -114,6 +114,7 @@ impl ServerState {
             restarts: machine.restarts(),
             last_fault: machine.last_fault().cloned(),
             next_try: machine.next_try(),
+            start_deadline: machine.start_deadline(),
         }
     }
 }

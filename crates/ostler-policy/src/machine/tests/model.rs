@@ -32,30 +32,28 @@ enum Move {
     },
 }
 
+/// One draw of two numbers a move: a union of strategies would cost ten times as much as the lives themselves.
 fn any_move() -> impl Strategy<Value = Move> {
-    let order = prop::sample::select(vec![
-        Event::Start,
-        Event::Start,
-        Event::Restart,
-        Event::Stop,
-        Event::Disable,
-        Event::Called,
-        Event::Called,
-    ]);
-    prop_oneof![
-        12 => order.prop_map(Move::Order),
-        1 => Just(Move::Order(Event::Shutdown)),
-        30 => Just(Move::Grant),
-        20 => Just(Move::Up),
-        25 => prop::sample::select(FaultClass::ALL).prop_map(Move::Down),
-        30 => Just(Move::Release),
-        10 => any::<bool>().prop_map(|ok| Move::Probe { ok }),
-        10 => prop_oneof![0_u64..2_000, 0_u64..100_000].prop_map(|millis| Move::Wait { millis }),
-        30 => Just(Move::WaitUntilDue),
-        5 => Just(Move::Tick),
-        8 => (0_u8..6, 1_u64..40).prop_map(|(kind, number)| Move::Stranger { kind, number }),
-        8 => (0_u8..5).prop_map(|kind| Move::Late { kind }),
-    ]
+    (0_u8..200, any::<u32>()).prop_map(|(kind, detail)| {
+        let pick = |count: usize| usize::try_from(detail).unwrap_or(0) % count;
+        match kind {
+            0..45 => Move::Grant,
+            45..80 => Move::Release,
+            80..105 => Move::Up,
+            105..130 => Move::Down(FaultClass::ALL[pick(FaultClass::ALL.len())]),
+            130..155 => Move::WaitUntilDue,
+            155..167 => {
+                Move::Order([Event::Start, Event::Restart, Event::Stop, Event::Disable, Event::Called][pick(5)].clone())
+            }
+            167..168 => Move::Order(Event::Shutdown),
+            168..178 => Move::Probe { ok: pick(4) == 0 },
+            178..182 => Move::Wait { millis: u64::from(detail % 2_000) },
+            182..186 => Move::Wait { millis: u64::from(detail % 100_000) },
+            186..188 => Move::Tick,
+            188..194 => Move::Stranger { kind: detail.to_le_bytes()[0] % 6, number: u64::from(detail >> 8) % 40 + 1 },
+            _ => Move::Late { kind: detail.to_le_bytes()[0] % 6 },
+        }
+    })
 }
 
 fn any_policy() -> impl Strategy<Value = Policy> {
@@ -166,6 +164,7 @@ impl World {
                 let waits = match kind {
                     0 => self.permit.is_some_and(|(_, granted)| !granted),
                     1 => self.view() == ServerState::Starting,
+                    5 => self.lease.is_some(),
                     _ => self.live.is_some(),
                 };
                 (!waits).then_some(report(kind, current?))

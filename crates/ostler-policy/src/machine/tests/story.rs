@@ -234,6 +234,31 @@ fn ten_failures_lead_to_quarantine_and_a_call_leads_out_of_it() {
 }
 
 #[test]
+fn a_quarantine_alone_is_trouble_enough_for_good_news() {
+    let policy = Policy { notify_after: None, quarantine_after: nth(1), ..Policy::default() };
+    let mut walk = Walk::new(policy).crashed(1);
+    walk.tick();
+    walk.permit();
+    walk.up();
+    assert_eq!(walk.tick(), "ready, notice recovered");
+}
+
+#[test]
+fn a_policy_that_becomes_less_patient_is_followed_from_the_next_step() {
+    let mut walk = Walk::new(Policy { notify_after: None, ..Policy::default() }).crashed(5);
+    walk.tick();
+    walk.permit();
+    walk.tick();
+    assert_eq!(walk.state.next_try(), Some(walk.now + secs(30)));
+    walk.policy.notify_after = nth(3);
+    walk.policy.schedule = crate::Schedule::new(secs(1), 2.0, secs(2)).unwrap();
+    assert_eq!((walk.released(), walk.wakes_in()), ("backoff".to_owned(), Some(2_000)));
+    walk.tick();
+    walk.permit();
+    assert_eq!(walk.down(FaultClass::CrashOnStart), "backoff, notice failing 7, return 7");
+}
+
+#[test]
 fn without_a_limit_there_is_neither_notice_nor_quarantine() {
     let policy = Policy { notify_after: None, quarantine_after: None, ..Policy::default() };
     let mut walk = Walk::new(policy).crashed(40);
