@@ -1,1 +1,7 @@
-fn main() {}
+//! The program `ostler`. Everything is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ostler::main()
+}

@@ -129,7 +129,7 @@ impl Model for Rehearsal {
             Reason::NoKey => "no ANTHROPIC_API_KEY: ",
             Reason::Configured => "",
         };
-        let notice = format!("{why}answers come from the rehearsal script {} (not a language model)", self.source);
+        let notice = format!("{why}answers come from a script, not from a language model: {}", self.source);
         ModelInfo { provider: NAME, model: NAME.to_owned(), notice: Some(notice) }
     }
 

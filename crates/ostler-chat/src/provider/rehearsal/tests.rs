@@ -158,8 +158,7 @@ async fn a_missing_tool_is_named_before_anything_is_called() {
 #[test]
 fn the_notice_says_that_it_is_no_language_model() {
     let notice = rehearsal(SHIPPED).expect("it is valid").info().notice;
-    let expected =
-        "no ANTHROPIC_API_KEY: answers come from the rehearsal script config/rehearsal.toml (not a language model)";
+    let expected = "no ANTHROPIC_API_KEY: answers come from a script, not from a language model: config/rehearsal.toml";
     assert_eq!(notice.as_deref(), Some(expected));
 }
 

@@ -1,0 +1,118 @@
+//! The daemon: the house with its listeners, until a signal ends it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::{App, AppBackend, AppOptions, BackendFacts, StartError};
+use crate::config::{Config, Source};
+use crate::exporter::Exporter;
+use crate::http::guard::Guard;
+use crate::http::router::{Surface, router};
+use crate::http::serve::serve;
+use crate::socket::{BindError, Bound};
+
+/// What requests in flight may take once the daemon stops.
+const LISTENER_GRACE: Duration = Duration::from_millis(500);
+
+/// Where a daemon listens.
+#[derive(Debug, Clone)]
+pub struct Listening {
+    /// The Unix socket, by which the command line joins.
+    pub socket: PathBuf,
+    /// Metrics and health.
+    pub ops: Option<SocketAddr>,
+}
+
+/// Why a daemon did not run, or did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum UpError {
+    /// The socket cannot be had.
+    #[error(transparent)]
+    Socket(#[from] BindError),
+    /// The ops listener cannot be had.
+    #[error("the ops listener {address} cannot be opened: {source}; set daemon.ops to another address, or to \"off\"")]
+    Ops {
+        /// The address.
+        address: SocketAddr,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The house did not stand.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The metrics recorder cannot be installed.
+    #[error("the metrics cannot be recorded: {0}")]
+    Metrics(#[from] metrics_exporter_prometheus::BuildError),
+    /// Signals cannot be heard.
+    #[error("signals cannot be heard: {0}")]
+    Signal(std::io::Error),
+    /// Too many failures of our own.
+    #[error("the daemon gave up after too many failures of its own; the log has them, please report it")]
+    Fell,
+    /// Servers were left.
+    #[error("not every server ended within its grace; the reaper has killed what was left")]
+    LeftBehind,
+}
+
+/// Runs the daemon until SIGINT or SIGTERM; a second signal ends it without grace. `listening` hears where it listens.
+///
+/// Installs the global metrics recorder: one daemon a process.
+pub async fn up(config: Config, options: AppOptions, listening: impl FnOnce(&Listening)) -> Result<(), UpError> {
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(UpError::Signal)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(UpError::Signal)?;
+    // The socket first: its lock keeps a second daemon from touching anything.
+    let socket = Bound::bind(&config.daemon.socket)?;
+    let ops = match config.daemon.ops {
+        Some(address) => Some(TcpListener::bind(address).await.map_err(|source| UpError::Ops { address, source })?),
+        None => None,
+    };
+    let ops_address = ops.as_ref().and_then(|listener| listener.local_addr().ok());
+    let exporter = Exporter::install()?;
+    let mut app = App::start(&config, options).await?;
+    let facts = BackendFacts {
+        config: match &config.source {
+            Source::File(path) => Some(std::path::absolute(path).unwrap_or_else(|_| path.clone())),
+            Source::BuiltIn => None,
+        },
+        ops: ops_address.map(|address| address.to_string()),
+        exporter: Some(exporter),
+    };
+    let backend = AppBackend::new(&app, facts);
+    let (stop, stopping) = watch::channel(false);
+    let stopped = |mut stopping: watch::Receiver<bool>| async move {
+        let _ = stopping.wait_for(|stop| *stop).await;
+    };
+    listening(&Listening { socket: socket.path().to_owned(), ops: ops_address });
+    let mut listeners = tokio::task::JoinSet::new();
+    let socket_router = router(Surface::Socket, backend.clone(), Guard::socket());
+    listeners.spawn(serve(socket, socket_router, stopped(stopping.clone()), LISTENER_GRACE));
+    if let (Some(listener), Some(address)) = (ops, ops_address) {
+        let ops_router = router(Surface::Ops, backend, Guard::tcp(address));
+        listeners.spawn(serve(listener, ops_router, stopped(stopping), LISTENER_GRACE));
+    }
+    let fell = tokio::select! {
+        biased;
+        _ = terminate.recv() => false,
+        _ = interrupt.recv() => false,
+        () = app.fell() => true,
+    };
+    tracing::info!(fell, "the daemon stops");
+    stop.send_replace(true);
+    if fell {
+        return Err(UpError::Fell);
+    }
+    let ended = tokio::select! {
+        biased;
+        ended = app.shutdown() => ended,
+        // Dropping the house kills every server at once.
+        _ = terminate.recv() => false,
+        _ = interrupt.recv() => false,
+    };
+    while listeners.join_next().await.is_some() {}
+    if ended { Ok(()) } else { Err(UpError::LeftBehind) }
+}
