@@ -1,1 +1,3 @@
-//! p
+//! What the integration tests stand on: the misbehaving server. The tests themselves are in `it/`.
+
+pub mod fake;
