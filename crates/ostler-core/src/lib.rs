@@ -8,6 +8,7 @@ pub mod catalogue;
 pub mod dialogue;
 pub mod error;
 pub mod id;
+pub mod memory;
 pub mod name;
 pub mod port;
 pub mod secret;

@@ -13,6 +13,7 @@ use crate::catalogue::{Catalogue, Kind};
 use crate::dialogue::{Block, Message, StopReason, Usage};
 use crate::error::CallError;
 use crate::id::{ConversationId, Incarnation, ServerId};
+use crate::memory::{Consent, ServerMemory, Spawned};
 use crate::status::{Facts, Fault, What};
 use crate::tool::OfferedTool;
 
@@ -206,6 +207,38 @@ pub struct ToolAnswer {
 pub trait EventSink: Send + Sync {
     /// Records what happened to a server.
     fn emit(&self, server: &ServerId, incarnation: Option<Incarnation>, what: What);
+}
+
+// ---- To what survives us ------------------------------------------------------------------------------------------
+
+/// Remembers across restarts of this process. Writes return at once; the newest of each server is on disk soon after.
+pub trait Store: Send + Sync {
+    /// Everything remembered of servers. Read once, at boot.
+    fn servers(&self) -> Vec<ServerMemory>;
+
+    /// Remembers a server. A later memory of the same server replaces an earlier one that is not written yet.
+    fn remember(&self, memory: ServerMemory);
+
+    /// Forgets a server that is no longer configured.
+    fn forget(&self, server: &ServerId);
+
+    /// What was last approved for a server.
+    fn consent(&self, server: &ServerId) -> Option<Consent>;
+
+    /// Records an approval; it is on disk when this returns. Errors: why it is not, in words.
+    fn approve(&self, consent: Consent) -> Result<(), String>;
+}
+
+/// Remembers what was spawned. Called by the process room; both return at once.
+pub trait Ledger: Send + Sync {
+    /// A process runs.
+    fn spawned(&self, process: Spawned);
+
+    /// Nothing of the tree with this cookie is left.
+    fn gone(&self, cookie: &str);
+
+    /// What an earlier process of ours had spawned and not seen the end of.
+    fn leftovers(&self) -> Vec<Spawned>;
 }
 
 // ---- To a model ----------------------------------------------------------------------------------------------------

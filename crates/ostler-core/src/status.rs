@@ -245,6 +245,23 @@ pub struct ServerStatus {
     pub start_deadline: Option<Instant>,
 }
 
+impl ServerStatus {
+    /// Whether the server has come up, has failed at least once, or is not meant to run: nobody waits for it any more.
+    pub fn has_settled(&self) -> bool {
+        match self.state {
+            ServerState::Queued | ServerState::Starting | ServerState::Stopping => self.last_fault.is_some(),
+            ServerState::Disabled
+            | ServerState::Idle
+            | ServerState::Ready
+            | ServerState::Degraded
+            | ServerState::Backoff
+            | ServerState::Quarantined
+            | ServerState::NeedsAction
+            | ServerState::Stopped => true,
+        }
+    }
+}
+
 /// One entry of the event log.
 #[derive(Debug, Clone)]
 pub struct ServerEvent {

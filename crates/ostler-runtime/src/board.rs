@@ -49,7 +49,7 @@ impl Board {
     /// Whether every server that should run is ready, or has failed at least once.
     pub fn is_settled(&self) -> bool {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        inner.order.iter().all(|server| inner.statuses.get(server).is_some_and(has_settled))
+        inner.order.iter().all(|server| inner.statuses.get(server).is_some_and(ServerStatus::has_settled))
     }
 
     /// Replaces the status of a listed server. One that has left the list is not brought back by its last words.
@@ -93,19 +93,5 @@ fn not_yet_begun(spec: &ServerSpec, now: Instant) -> ServerStatus {
         last_fault: None,
         next_try: None,
         start_deadline: None,
-    }
-}
-
-fn has_settled(status: &ServerStatus) -> bool {
-    match status.state {
-        ServerState::Queued | ServerState::Starting | ServerState::Stopping => status.last_fault.is_some(),
-        ServerState::Disabled
-        | ServerState::Idle
-        | ServerState::Ready
-        | ServerState::Degraded
-        | ServerState::Backoff
-        | ServerState::Quarantined
-        | ServerState::NeedsAction
-        | ServerState::Stopped => true,
     }
 }

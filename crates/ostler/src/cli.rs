@@ -1,6 +1,6 @@
 //! The command line: reads the arguments, joins a daemon or starts a fleet for one command, prints, and ends with a code.
 //!
-//! What it shows is rendered in [`crate::render`]; what it asks for goes through [`client::Client`], which speaks the same
+//! What it shows is rendered in `render`; what it asks for goes through `client`, which speaks the same
 //! words to a daemon and to a fleet of its own. What the product is made of, it knows by the [`house::House`] port.
 
 mod args;

@@ -21,6 +21,8 @@ pub struct ServerDto {
     pub server: String,
     /// Its state, a word of the closed set.
     pub state: String,
+    /// Whether it has come up, has failed at least once, or is not meant to run.
+    pub settled: bool,
     /// For how long it has been in that state.
     pub since_ms: u64,
     /// The current incarnation, or the last one.
@@ -60,6 +62,7 @@ impl ServerDto {
         Self {
             server: status.server.to_string(),
             state: status.state.as_str().to_owned(),
+            settled: status.has_settled(),
             since_ms: millis(now.saturating_duration_since(status.since)),
             incarnation: status.incarnation.map(ostler_core::Incarnation::get),
             pid: facts.and_then(|facts| facts.pid),

@@ -31,6 +31,7 @@ pub(crate) fn server(name: &str, state: &str) -> ServerDto {
     ServerDto {
         server: name.to_owned(),
         state: state.to_owned(),
+        settled: !matches!(state, "queued" | "starting" | "stopping"),
         since_ms: 0,
         incarnation: Some(1),
         pid: None,

@@ -12,7 +12,6 @@ use serde_json::json as object;
 use super::body::{json, response};
 use super::dto::ReadinessDto;
 use super::router::Shared;
-use super::settle::is_settled;
 
 /// Whoever can be answered is alive: a server that is down is no reason to restart all of them.
 pub(super) async fn health() -> Response {
@@ -27,7 +26,7 @@ pub(super) async fn readiness(State(shared): State<Shared>) -> Response {
         *states.entry(server.state.clone()).or_insert(0) += 1;
     }
     let mut waiting_for: Vec<_> =
-        servers.iter().filter(|server| !is_settled(server)).map(|server| server.server.clone()).collect();
+        servers.iter().filter(|server| !server.settled).map(|server| server.server.clone()).collect();
     if waiting_for.is_empty() {
         shared.started.store(true, Ordering::Relaxed);
     } else if shared.started.load(Ordering::Relaxed) {
