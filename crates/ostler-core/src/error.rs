@@ -74,8 +74,8 @@ pub enum CallError {
 
 fn try_again(after: Option<Duration>) -> String {
     match after {
-        Some(after) => format!("; next try in {:.1} s", after.as_secs_f64()),
-        None => String::new(),
+        Some(after) => format!("; try again in {:.1} s", after.as_secs_f64()),
+        None => "; `ostler servers` says why and what to do".to_owned(),
     }
 }
 

@@ -128,6 +128,23 @@ closed_set!(
     }
 );
 
+impl ServerState {
+    /// Whether a start is under way, or follows by itself as soon as something else has ended.
+    pub fn is_on_its_way(self) -> bool {
+        match self {
+            Self::Queued | Self::Starting | Self::Stopping => true,
+            Self::Disabled
+            | Self::Idle
+            | Self::Ready
+            | Self::Degraded
+            | Self::Backoff
+            | Self::Quarantined
+            | Self::NeedsAction
+            | Self::Stopped => false,
+        }
+    }
+}
+
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -248,17 +265,7 @@ pub struct ServerStatus {
 impl ServerStatus {
     /// Whether the server has come up, has failed at least once, or is not meant to run: nobody waits for it any more.
     pub fn has_settled(&self) -> bool {
-        match self.state {
-            ServerState::Queued | ServerState::Starting | ServerState::Stopping => self.last_fault.is_some(),
-            ServerState::Disabled
-            | ServerState::Idle
-            | ServerState::Ready
-            | ServerState::Degraded
-            | ServerState::Backoff
-            | ServerState::Quarantined
-            | ServerState::NeedsAction
-            | ServerState::Stopped => true,
-        }
+        !self.state.is_on_its_way() || self.last_fault.is_some()
     }
 }
 

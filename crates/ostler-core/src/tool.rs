@@ -45,7 +45,7 @@ pub enum ToolError {
     /// The name breaks MCP's rule.
     #[error("the name {name:?} is not allowed: {source}")]
     Name {
-        /// The name as sent, cut to 128 characters.
+        /// The name as sent, cut.
         name: String,
         /// The rule that it breaks.
         source: RawNameError,
@@ -73,9 +73,8 @@ impl ToolDefinition {
     /// Reads one item of a `tools/list` result. Errors: what makes this one tool unusable.
     pub fn parse(raw: &RawValue) -> Result<Self, ToolError> {
         let wire: Wire<'_> =
-            serde_json::from_str(raw.get()).map_err(|error| ToolError::Malformed(error.to_string()))?;
-        let name = RawName::new(&wire.name)
-            .map_err(|source| ToolError::Name { name: wire.name.chars().take(128).collect(), source })?;
+            serde_json::from_str(raw.get()).map_err(|error| ToolError::Malformed(cut(&error.to_string())))?;
+        let name = RawName::new(&wire.name).map_err(|source| ToolError::Name { name: cut(&wire.name), source })?;
         if !wire.input_schema.get().starts_with('{') {
             return Err(ToolError::Schema);
         }
@@ -91,6 +90,11 @@ impl ToolDefinition {
             raw: raw.to_owned(),
         })
     }
+}
+
+/// At most 200 characters of a foreign text: an error must not carry a whole hostile definition.
+fn cut(text: &str) -> String {
+    text.chars().take(200).collect()
 }
 
 /// A tool in the merged namespace, as conversations and gateways see it.
@@ -131,6 +135,12 @@ mod tests {
         check(r#"{"name":"add","inputSchema":[]}"#, "not an object");
         check(r#"{"name":"a b","inputSchema":{}}"#, "not allowed");
         check("[]", "malformed");
+    }
+
+    #[test]
+    fn an_error_does_not_carry_the_definition() {
+        let error = parse(&format!(r#""{}""#, "x".repeat(1 << 20))).expect_err("refused").to_string();
+        assert!(error.len() < 300, "{}", error.len());
     }
 
     #[test]

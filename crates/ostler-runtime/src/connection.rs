@@ -17,7 +17,7 @@ use ostler_core::{CallError, Catalogue, Incarnation, ServerId};
 use ostler_policy::machine::Event;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use serde_json::value::RawValue;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout_at;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
@@ -50,10 +50,14 @@ pub(crate) struct ConnectionArgs {
 
 pub(crate) struct ConnectionState {
     args: ConnectionArgs,
+    /// Taken by the task that connects. However this actor ends, it is dropped once.
+    released: Option<Released>,
     inbound: Arc<ConnectionInbound>,
     /// Connecting, or closing.
     work: Option<AbortOnDropHandle<()>>,
     live: Option<Live>,
+    /// Told to close: the end is ours, whatever ends first.
+    is_closing: bool,
 }
 
 /// What a connected incarnation has. Fields are dropped in order: the lane is shut before the server is let go.
@@ -68,13 +72,14 @@ struct Live {
 impl Actor for ConnectionActor {
     type Msg = ConnectionMsg;
     type State = ConnectionState;
-    type Arguments = ConnectionArgs;
+    type Arguments = (ConnectionArgs, Released);
 
     async fn pre_start(
         &self,
         _: ActorRef<ConnectionMsg>,
-        args: ConnectionArgs,
+        args: (ConnectionArgs, Released),
     ) -> Result<ConnectionState, ActorProcessingErr> {
+        let (args, released) = args;
         let inbound = Arc::new(ConnectionInbound {
             server: args.server.clone(),
             incarnation: args.incarnation,
@@ -82,7 +87,7 @@ impl Actor for ConnectionActor {
             actor: OnceLock::new(),
             changed: AtomicU8::new(0),
         });
-        Ok(ConnectionState { args, inbound, work: None, live: None })
+        Ok(ConnectionState { args, released: Some(released), inbound, work: None, live: None, is_closing: false })
     }
 
     async fn post_start(
@@ -102,11 +107,7 @@ impl Actor for ConnectionActor {
         match message {
             ConnectionMsg::Begin => state.begin(myself),
             ConnectionMsg::Connected(result) => state.connected(&myself, result?)?,
-            ConnectionMsg::Closed(fault) => {
-                // Before the supervisor hears of it: then the lane says why it is shut.
-                state.live = None;
-                return Err(Box::new(fault));
-            }
+            ConnectionMsg::Closed(fault) => return state.closed(fault),
             ConnectionMsg::Changed(kind) => state.changed(myself, kind),
             ConnectionMsg::Refreshed { kind, result } => state.refreshed(kind, result),
             ConnectionMsg::Close { grace } => state.close(myself, grace),
@@ -120,15 +121,24 @@ impl ConnectionState {
     fn begin(&mut self, myself: ActorRef<ConnectionMsg>) {
         // Only the first one counts, and there is only one.
         let _ = self.inbound.actor.set(myself.clone());
+        // A second beginning there is not, and after a close there is none.
+        let Some(mut released) = self.released.take().filter(|_| !self.is_closing) else { return };
         let slot = self.args.house.lease(&self.args.server);
         let (server, incarnation, deadline) = (self.args.server.clone(), self.args.incarnation, self.args.deadline);
-        let (owner, connector) = (self.args.owner.clone(), Arc::clone(&self.args.connector));
+        let connector = Arc::clone(&self.args.connector);
         let inbound: Arc<dyn Inbound> = Arc::clone(&self.inbound) as Arc<dyn Inbound>;
         let span = ostler_telemetry::span::incarnation(&server, incarnation);
         let connect = async move {
-            let result = match lease(slot, deadline, owner, incarnation).await {
-                Ok(lease) => connector.connect(Attempt { server, incarnation, deadline, inbound, lease }).await,
-                Err(fault) => Err(fault),
+            let result = match timeout_at(deadline.into(), slot.acquire_owned()).await {
+                Ok(permit) => {
+                    released.permit = Some(permit.expect("the house never closes a lease"));
+                    let lease = Lease::new(released);
+                    connector.connect(Attempt { server, incarnation, deadline, inbound, lease }).await
+                }
+                Err(_) => {
+                    let why = "what is left of the last incarnation did not end in time";
+                    Err(Fault::new(FaultClass::SlowStart, why))
+                }
             };
             let _ = myself.cast(ConnectionMsg::Connected(result));
         };
@@ -155,7 +165,19 @@ impl ConnectionState {
             catalogue: Arc::new(catalogue),
             facts: Arc::new(facts),
         })?;
+        // A list that changed while it was being listed may have been listed too early.
+        self.inbound.repeat();
         Ok(())
+    }
+
+    /// The server is gone. While it is being closed that is no news: the closing says when all of it is.
+    fn closed(&mut self, fault: Fault) -> Result<(), ActorProcessingErr> {
+        if self.is_closing {
+            return Ok(());
+        }
+        // Before the supervisor hears of it: then the lane says why it is shut.
+        self.live = None;
+        Err(Box::new(fault))
     }
 
     /// Lists again, a little later, so that a storm of changes is one refresh. One at a time.
@@ -200,6 +222,7 @@ impl ConnectionState {
 
     /// Lets calls in flight finish for half the grace, then asks the server to end.
     fn close(&mut self, myself: ActorRef<ConnectionMsg>, grace: Duration) {
+        self.is_closing = true;
         let Some(live) = &self.live else {
             // Still connecting: giving up ends whatever was started.
             self.work = None;
@@ -221,25 +244,18 @@ fn spawn(future: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle
     AbortOnDropHandle::new(tokio::spawn(future))
 }
 
-/// Waits until nothing is left of the incarnation before, and takes its place.
-async fn lease(
-    slot: Arc<Semaphore>,
-    deadline: std::time::Instant,
-    owner: ActorRef<ServerMsg>,
-    incarnation: Incarnation,
-) -> Result<Lease, Fault> {
-    let Ok(permit) = timeout_at(deadline.into(), slot.acquire_owned()).await else {
-        return Err(Fault::new(FaultClass::SlowStart, "what is left of the last incarnation did not end in time"));
-    };
-    let permit = permit.expect("the house never closes a lease");
-    Ok(Lease::new(Released { permit: Some(permit), owner, incarnation }))
-}
-
-/// Tells the server's actor when the lease of an incarnation is given back.
-struct Released {
+/// Tells the server's actor that nothing is left of an incarnation. It is made with the order to connect and joined by the
+/// place that the incarnation takes; so it is dropped exactly once, whether the connection came to be or not.
+pub(crate) struct Released {
     permit: Option<OwnedSemaphorePermit>,
     owner: ActorRef<ServerMsg>,
     incarnation: Incarnation,
+}
+
+impl Released {
+    pub(crate) fn new(owner: ActorRef<ServerMsg>, incarnation: Incarnation) -> Self {
+        Self { permit: None, owner, incarnation }
+    }
 }
 
 impl Drop for Released {

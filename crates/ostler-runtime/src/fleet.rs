@@ -99,13 +99,17 @@ impl Actor for FleetActor {
                 state.reconcile(&myself).await?;
             }
             FleetMsg::Order { server, order } => state.order(&server, order),
-            FleetMsg::RequestPermit { server, incarnation, class } => {
-                state.gate.request(server, incarnation, class);
-                state.grant(&myself);
+            FleetMsg::RequestPermit { server, from, incarnation, class } => {
+                if state.is_member(&server, from) {
+                    state.gate.request(server, incarnation, class);
+                    state.grant(&myself);
+                }
             }
-            FleetMsg::ReturnPermit { server, incarnation } => {
-                state.gate.release(&server, incarnation);
-                state.grant(&myself);
+            FleetMsg::ReturnPermit { server, from, incarnation } => {
+                if state.is_member(&server, from) {
+                    state.gate.release(&server, incarnation);
+                    state.grant(&myself);
+                }
             }
             FleetMsg::PauseGate(pause) => {
                 state.gate.pause_until(clock::now() + pause);
@@ -113,7 +117,11 @@ impl Actor for FleetActor {
             }
             FleetMsg::GateTick => state.grant(&myself),
             FleetMsg::Registry(registry) => state.rewire(registry),
-            FleetMsg::Ended(server) => state.ended(&myself, &server).await?,
+            FleetMsg::Ended { server, from } => {
+                if state.is_member(&server, from) {
+                    state.ended(&myself, &server).await?;
+                }
+            }
             FleetMsg::Shutdown { grace, done } => state.shut_down(grace, done),
         }
         Ok(())
@@ -144,7 +152,8 @@ impl FleetState {
         }
         let desired = self.house.desired.load_full();
         let order: Vec<ServerId> = desired.iter().map(|spec| spec.id.clone()).collect();
-        self.registry.cast(RegistryMsg::Arrange(order))?;
+        // A registry that is gone is replaced, and its successor is told by `rewire`.
+        let _ = self.registry.cast(RegistryMsg::Arrange(order));
         let running: Vec<_> =
             self.servers.iter().map(|(id, member)| (id.clone(), member.spec.fingerprint.clone())).collect();
         let wanted: Vec<_> = desired.iter().map(|spec| (spec.id.clone(), spec.fingerprint.clone())).collect();
@@ -168,8 +177,17 @@ impl FleetState {
             registry: self.registry.clone(),
         };
         let (actor, _) = ServerActor::spawn_linked(None, ServerActor, args, myself.get_cell()).await?;
+        if spec.policy.enabled {
+            // Before anybody else can send it anything: an order never overtakes the first start.
+            let _ = actor.cast(ServerMsg::Event(Event::Start));
+        }
         self.servers.insert(id.clone(), Member { id: actor.get_id(), actor, spec: spec.clone() });
         Ok(())
+    }
+
+    /// Whether this actor is the server's actor of today. What an earlier one still says is dropped.
+    fn is_member(&self, server: &ServerId, actor: ActorId) -> bool {
+        self.servers.get(server).is_some_and(|member| member.id == actor)
     }
 
     fn replace(&mut self, id: &ServerId) {
@@ -235,7 +253,7 @@ impl FleetState {
             return Ok(());
         }
         if self.leaving.remove(server) {
-            self.registry.cast(RegistryMsg::Leave(server.clone()))?;
+            let _ = self.registry.cast(RegistryMsg::Leave(server.clone()));
             // It may have been wanted again while it was leaving.
             self.reconcile(myself).await?;
         }

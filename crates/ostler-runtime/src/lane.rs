@@ -22,6 +22,9 @@ use crate::clock;
 /// The longest that a call waits for a server that is being restarted.
 const RESTART_PATIENCE: Duration = Duration::from_secs(5);
 
+/// When a call that meets a server on its way up is told to come back.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// The bounds of one lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LaneLimits {
@@ -252,11 +255,16 @@ impl Lane {
         refuse.then(|| self.unavailable(state, next_try))
     }
 
-    fn unavailable(&self, state: ServerState, next_try: Option<Instant>) -> CallError {
+    pub(crate) fn unavailable(&self, state: ServerState, next_try: Option<Instant>) -> CallError {
         CallError::Unavailable {
             server: self.server.to_string(),
             state: state.as_str(),
-            retry_after: next_try.map(|at| at.saturating_duration_since(clock::now())),
+            retry_after: match next_try {
+                Some(at) => Some(at.saturating_duration_since(clock::now())),
+                // On its way up, or about to be: nobody knows how long, and a second is soon enough to look again.
+                None if state.is_on_its_way() => Some(LOOK_AGAIN),
+                None => None,
+            },
         }
     }
 

@@ -9,7 +9,7 @@ use ostler_core::status::{Facts, Fault};
 use ostler_core::{CallError, Catalogue, Incarnation, ServerId};
 use ostler_policy::gate::StartClass;
 use ostler_policy::machine::Event;
-use ractor::ActorRef;
+use ractor::{ActorId, ActorRef};
 use tokio::sync::oneshot;
 
 use crate::lane::Lane;
@@ -33,6 +33,8 @@ pub enum FleetMsg {
     RequestPermit {
         /// Which.
         server: ServerId,
+        /// Which actor of it: one that has failed is not granted anything any more.
+        from: ActorId,
         /// Which life of it.
         incarnation: Incarnation,
         /// How urgent.
@@ -42,6 +44,8 @@ pub enum FleetMsg {
     ReturnPermit {
         /// Of which server.
         server: ServerId,
+        /// By which actor of it.
+        from: ActorId,
         /// Which life of it.
         incarnation: Incarnation,
     },
@@ -52,7 +56,12 @@ pub enum FleetMsg {
     /// The registry was started again.
     Registry(ActorRef<RegistryMsg>),
     /// A server has ended for good.
-    Ended(ServerId),
+    Ended {
+        /// Which.
+        server: ServerId,
+        /// Which actor of it.
+        from: ActorId,
+    },
     /// End all servers, each within the grace, in parallel.
     Shutdown {
         /// How long a server may take to end by itself.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use ostler_core::name::SEPARATOR;
 use ostler_core::tool::OfferedTool;
-use ostler_core::{Catalogue, Incarnation, NameTrie, OfferedName, ServerId, ToolDefinition};
+use ostler_core::{Catalogue, Incarnation, OfferedName, ServerId, ToolDefinition};
 use ostler_telemetry::record::{self, ToolCounters};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
@@ -22,11 +22,13 @@ use crate::route::{Route, RouteTable};
 #[derive(Debug)]
 pub struct RegistryActor;
 
-/// What the registry knows.
+/// What the registry knows: every server's part, and the table that the parts make.
 pub struct RegistryState {
     house: Arc<House>,
     order: Vec<ServerId>,
     servers: BTreeMap<ServerId, Entry>,
+    /// What was published last. Its tries share all but the changed paths with their successors.
+    table: RouteTable,
 }
 
 struct Entry {
@@ -35,6 +37,7 @@ struct Entry {
     tools: Vec<Listed>,
 }
 
+#[derive(Clone)]
 struct Listed {
     offered: OfferedTool,
     route: Arc<Route>,
@@ -50,7 +53,7 @@ impl Actor for RegistryActor {
         _: ActorRef<RegistryMsg>,
         house: Arc<House>,
     ) -> Result<RegistryState, ActorProcessingErr> {
-        Ok(RegistryState { house, order: Vec::new(), servers: BTreeMap::new() })
+        Ok(RegistryState::resumed(house))
     }
 
     async fn handle(
@@ -73,13 +76,31 @@ impl Actor for RegistryActor {
 }
 
 impl RegistryState {
+    /// Begins where the registry before this one ended, so that nobody sees a gap between the two.
+    fn resumed(house: Arc<House>) -> Self {
+        let table = RouteTable::clone(&house.routes.load());
+        let order = house.desired.load().iter().map(|spec| spec.id.clone()).collect();
+        let mut servers: BTreeMap<ServerId, Entry> = BTreeMap::new();
+        for (_, lane) in table.lanes.iter() {
+            servers.insert(lane.server().clone(), Entry { lane: Arc::clone(lane), tools: Vec::new() });
+        }
+        for offered in table.tools.iter() {
+            let route = table.routes.get(offered.name.as_str());
+            if let (Some(entry), Some(route)) = (servers.get_mut(&offered.server), route) {
+                entry.tools.push(Listed { offered: offered.clone(), route: Arc::clone(route) });
+            }
+        }
+        Self { house, order, servers, table }
+    }
+
     fn enrol(&mut self, server: ServerId, lane: Arc<Lane>) {
+        self.table.lanes.insert(&prefix(&server), Arc::clone(&lane));
         let tools = match self.servers.remove(&server) {
             Some(entry) => entry.tools.into_iter().map(|listed| listed.over(&lane)).collect(),
             None => Vec::new(),
         };
-        self.servers.insert(server, Entry { lane, tools });
-        self.store();
+        self.servers.insert(server.clone(), Entry { lane, tools: Vec::new() });
+        self.replace(&server, tools);
     }
 
     fn arrange(&mut self, order: Vec<ServerId>) {
@@ -97,58 +118,65 @@ impl RegistryState {
         reply: &ActorRef<ServerMsg>,
     ) {
         // A server enrols before it publishes; one that has left meanwhile is not brought back by a late message.
-        let Some(entry) = self.servers.get_mut(server) else { return };
+        let Some(entry) = self.servers.get(server) else { return };
         let (tools, refused) = merge(server, incarnation, catalogue, entry);
-        entry.tools = tools;
-        let report = PublishReport { tools: entry.tools.len(), refused, changed: self.store() };
-        record::tools(server, report.tools);
+        let report = PublishReport { tools: tools.len(), refused, changed: self.replace(server, tools) };
         // An actor that is gone needs no report.
         let _ = reply.cast(ServerMsg::Published { incarnation, report });
     }
 
     fn retract(&mut self, server: &ServerId) {
-        if let Some(entry) = self.servers.get_mut(server) {
-            entry.tools.clear();
-            record::tools(server, 0);
-            self.store();
-        }
+        self.replace(server, Vec::new());
     }
 
     fn leave(&mut self, server: &ServerId) {
-        if self.servers.remove(server).is_some() {
-            self.store();
+        if self.servers.contains_key(server) {
+            self.table.lanes.remove(&prefix(server));
+            self.replace(server, Vec::new());
+            self.servers.remove(server);
             record::forget(server);
         }
     }
 
-    /// Publishes the next snapshot. Returns whether the list of tools changed.
-    fn store(&self) -> bool {
-        let old = self.house.routes.load();
-        let mut table = RouteTable { generation: old.generation, ..RouteTable::default() };
-        let mut tools = Vec::new();
-        for (server, entry) in self.in_order() {
-            table.lanes.insert(&format!("{server}{SEPARATOR}"), Arc::clone(&entry.lane));
-            for listed in &entry.tools {
-                table.routes.insert(listed.offered.name.as_str(), Arc::clone(&listed.route));
-                tools.push(listed.offered.clone());
-            }
+    /// Makes `tools` the part of a server and publishes. Returns whether the list of tools changed.
+    fn replace(&mut self, server: &ServerId, tools: Vec<Listed>) -> bool {
+        let Some(entry) = self.servers.get_mut(server) else { return false };
+        for old in std::mem::replace(&mut entry.tools, tools) {
+            self.table.routes.remove(old.offered.name.as_str());
         }
-        let changed = !same_tools(&old.tools, &tools);
-        table.tools = if changed { tools.into() } else { Arc::clone(&old.tools) };
+        for new in &entry.tools {
+            self.table.routes.insert(new.offered.name.as_str(), Arc::clone(&new.route));
+        }
+        record::tools(server, entry.tools.len());
+        self.store()
+    }
+
+    /// Publishes the table. Returns whether the list of tools changed.
+    fn store(&mut self) -> bool {
+        let tools: Vec<OfferedTool> =
+            self.in_order().flat_map(|entry| entry.tools.iter().map(|listed| listed.offered.clone())).collect();
+        let changed = !same_tools(&self.table.tools, &tools);
         if changed {
-            table.generation += 1;
-            record::generation(table.generation);
+            self.table.tools = tools.into();
+            self.table.generation += 1;
+            record::generation(self.table.generation);
         }
-        self.house.routes.store(table);
+        self.house.routes.store(self.table.clone());
         changed
     }
 
     /// The servers in configuration order; those that it does not name come last, by id.
-    fn in_order(&self) -> impl Iterator<Item = (&ServerId, &Entry)> {
+    fn in_order(&self) -> impl Iterator<Item = &Entry> {
         let known: HashSet<&ServerId> = self.order.iter().collect();
-        let named = self.order.iter().filter_map(|server| self.servers.get_key_value(server));
-        named.chain(self.servers.iter().filter(move |(server, _)| !known.contains(server)))
+        let named = self.order.iter().filter_map(|server| self.servers.get(server));
+        let others = self.servers.iter().filter(move |(server, _)| !known.contains(server));
+        named.chain(others.map(|(_, entry)| entry))
     }
+}
+
+/// What the names of a server's tools begin with.
+fn prefix(server: &ServerId) -> String {
+    format!("{server}{SEPARATOR}")
 }
 
 impl Listed {
@@ -173,18 +201,16 @@ fn merge(
 ) -> (Vec<Listed>, Vec<String>) {
     let mut refused: Vec<String> =
         catalogue.refused.iter().map(|tool| format!("tool {}: {}", tool.position, tool.reason)).collect();
-    let mut names = NameTrie::default();
+    let mut tools: BTreeMap<OfferedName, Listed> = BTreeMap::new();
     for definition in &catalogue.tools {
         let name = OfferedName::new(server, &definition.name);
-        if names.get(name.as_str()).is_some() {
-            refused.push(format!("tool '{}': the server lists the name twice; the first counts", definition.name));
+        if tools.contains_key(&name) {
+            refused.push(format!("tool '{}': another one is already offered as {name}", definition.name));
             continue;
         }
-        names.insert(name.as_str(), listed(server, incarnation, name.clone(), definition, entry));
+        tools.insert(name.clone(), listed(server, incarnation, name, definition, entry));
     }
-    let tools =
-        names.iter().map(|(_, listed)| Listed { offered: listed.offered.clone(), route: Arc::clone(&listed.route) });
-    (tools.collect(), refused)
+    (tools.into_values().collect(), refused)
 }
 
 fn listed(
@@ -193,7 +219,7 @@ fn listed(
     name: OfferedName,
     definition: &Arc<ToolDefinition>,
     entry: &Entry,
-) -> Arc<Listed> {
+) -> Listed {
     let before = entry.tools.iter().find(|listed| listed.offered.name == name);
     let counters = match before {
         Some(listed) => Arc::clone(&listed.route.counters),
@@ -204,10 +230,10 @@ fn listed(
         Some(listed) if listed.offered.definition.raw.get() == definition.raw.get() => &listed.offered.definition,
         Some(_) | None => definition,
     };
-    Arc::new(Listed {
+    Listed {
         offered: OfferedTool { name, server: server.clone(), definition: Arc::clone(definition) },
         route: Arc::new(Route { lane: Arc::clone(&entry.lane), incarnation, raw: definition.name.clone(), counters }),
-    })
+    }
 }
 
 fn same_tools(old: &[OfferedTool], new: &[OfferedTool]) -> bool {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use ostler_core::port::{BoxFuture, Dispatch, Outcome, Request, ToolAnswer, ToolCall};
 use ostler_core::tool::OfferedTool;
-use ostler_core::{CallError, Incarnation, ServerId, ServerState};
+use ostler_core::{CallError, Incarnation, ServerId};
 use ostler_telemetry::record::{self, ToolCounters};
 use serde_json::value::RawValue;
 use tokio::time::timeout_at;
@@ -18,9 +18,6 @@ use crate::route::{Route, RouteTable};
 
 /// How many names an error suggests.
 const SUGGESTIONS: usize = 8;
-
-/// The limit of a call to a name that no lane answers for.
-const ORPHAN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Routes calls by the published snapshot.
 #[derive(Debug, Clone)]
@@ -40,64 +37,58 @@ impl Dispatch for ToolRouter {
 
 impl ToolRouter {
     async fn route(&self, call: ToolCall) -> ToolAnswer {
-        let asked = clock::now();
-        let route = match self.find(&call.name, call.deadline, asked).await {
-            Ok(route) => route,
-            Err((server, error)) => {
-                record::unknown_tool();
-                let elapsed = clock::now().saturating_duration_since(asked);
-                return ToolAnswer { server, incarnation: None, elapsed, result: Err(error) };
-            }
-        };
-        let mut ending = Ending { counters: &route.counters, asked, outcome: "cancelled" };
-        let deadline = deadline(&call, route.lane.limits().call_timeout, asked);
+        let mut ending = Ending { server: None, counters: None, asked: clock::now(), outcome: "cancelled" };
         let mut incarnation = None;
-        let span = ostler_telemetry::span::call(route.lane.server(), route.raw.as_str(), self.house.next_call());
-        let result = attempt(&route, &call, deadline, &mut incarnation).instrument(span).await;
+        let result = self.pass(&call, &mut ending, &mut incarnation).await;
         ending.outcome = outcome(&result);
-        let server = Some(route.lane.server().clone());
-        ToolAnswer { server, incarnation, elapsed: clock::now().saturating_duration_since(asked), result }
+        ToolAnswer { server: ending.server.clone(), incarnation, elapsed: ending.elapsed(), result }
     }
 
-    /// Finds the route of `name`; if its server is known but has not listed yet, waits for it as a call would.
-    async fn find(
+    async fn pass(
         &self,
-        name: &str,
-        wanted: Option<Instant>,
-        asked: Instant,
-    ) -> Result<Arc<Route>, (Option<ServerId>, CallError)> {
+        call: &ToolCall,
+        ending: &mut Ending,
+        incarnation: &mut Option<Incarnation>,
+    ) -> Result<Outcome, CallError> {
         let table = self.house.routes.load();
-        if let Some(route) = table.routes.get(name) {
-            return Ok(Arc::clone(route));
-        }
-        let Some((prefix, lane)) = table.lanes.longest_match(name) else {
-            return Err((None, unknown(&table, name, "")));
+        let route = match table.routes.get(&call.name) {
+            Some(route) => Arc::clone(route),
+            None => self.find(call, &table, ending).await?,
         };
-        let server = Some(lane.server().clone());
-        if table.count(prefix) == 0 {
-            let deadline = asked + lane.limits().call_timeout.min(ORPHAN_TIMEOUT);
-            let deadline = wanted.map_or(deadline, |at| at.min(deadline));
-            if let Err(error) = self.listed(lane, deadline).await {
-                return Err((server, error));
-            }
-            let table = self.house.routes.load();
-            return match table.routes.get(name) {
-                Some(route) => Ok(Arc::clone(route)),
-                None => Err((server, unknown(&table, name, prefix))),
-            };
-        }
-        Err((server, unknown(&table, name, prefix)))
+        ending.server = Some(route.lane.server().clone());
+        ending.counters = Some(Arc::clone(&route.counters));
+        let deadline = deadline(call, &route.lane, ending.asked);
+        let span = ostler_telemetry::span::call(route.lane.server(), route.raw.as_str(), self.house.next_call());
+        attempt(&route, call, deadline, incarnation).instrument(span).await
     }
 
-    /// Waits until the server is ready: then the lane is open and the snapshot names its tools.
+    /// Finds a route that is not in the table: a server that is known but has not listed yet is waited for, as a call
+    /// would wait for its restart.
+    async fn find(&self, call: &ToolCall, table: &RouteTable, ending: &mut Ending) -> Result<Arc<Route>, CallError> {
+        let Some((prefix, lane)) = table.lanes.longest_match(&call.name) else {
+            return Err(unknown(table, &call.name, ""));
+        };
+        ending.server = Some(lane.server().clone());
+        if table.count(prefix) > 0 {
+            return Err(unknown(table, &call.name, prefix));
+        }
+        self.listed(lane, deadline(call, lane, ending.asked)).await?;
+        let table = self.house.routes.load();
+        table.routes.get(&call.name).map(Arc::clone).ok_or_else(|| unknown(&table, &call.name, prefix))
+    }
+
+    /// Waits until the server is ready: then the snapshot names its tools. Errors: as for a call that waits in vain.
     async fn listed(&self, lane: &Lane, deadline: Instant) -> Result<(), CallError> {
         let mut changes = self.house.board.watch();
         loop {
             lane.until_open(deadline).await?;
             let state = self.house.board.get(lane.server()).map(|status| status.state);
-            let starting = matches!(state, Some(ServerState::Starting | ServerState::Queued));
-            if !starting || timeout_at(deadline.into(), changes.changed()).await.is_err() {
-                return Ok(());
+            match state.filter(|state| state.is_on_its_way()) {
+                None => return Ok(()),
+                Some(state) if timeout_at(deadline.into(), changes.changed()).await.is_err() => {
+                    return Err(lane.unavailable(state, None));
+                }
+                Some(_) => {}
             }
         }
     }
@@ -128,8 +119,8 @@ async fn attempt(
     }
 }
 
-fn deadline(call: &ToolCall, limit: Duration, asked: Instant) -> Instant {
-    let latest = asked + limit;
+fn deadline(call: &ToolCall, lane: &Lane, asked: Instant) -> Instant {
+    let latest = asked + lane.limits().call_timeout;
     call.deadline.map_or(latest, |wanted| wanted.min(latest))
 }
 
@@ -173,15 +164,27 @@ fn unknown(table: &RouteTable, name: &str, prefix: &str) -> CallError {
     CallError::UnknownTool { name: name.to_owned(), hint }
 }
 
-/// Records a call when it ends, also when its future is dropped.
-struct Ending<'a> {
-    counters: &'a ToolCounters,
+/// Records a call when it ends, also when its future is dropped. One record a call.
+struct Ending {
+    /// Who owns the name, if somebody does.
+    server: Option<ServerId>,
+    /// The tool's counters, once its route is known.
+    counters: Option<Arc<ToolCounters>>,
     asked: Instant,
     outcome: &'static str,
 }
 
-impl Drop for Ending<'_> {
+impl Ending {
+    fn elapsed(&self) -> Duration {
+        clock::now().saturating_duration_since(self.asked)
+    }
+}
+
+impl Drop for Ending {
     fn drop(&mut self) {
-        self.counters.record(self.outcome, clock::now().saturating_duration_since(self.asked));
+        match &self.counters {
+            Some(counters) => counters.record(self.outcome, self.elapsed()),
+            None => record::unlisted_call(self.server.as_ref(), self.outcome),
+        }
     }
 }

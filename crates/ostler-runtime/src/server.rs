@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ostler_core::port::{Connector, EventSink};
-use ostler_core::status::{Facts, Fault, FaultClass, Notice, What};
+use ostler_core::status::{DeathReason, Facts, Fault, FaultClass, Notice, ServerState as State, What};
 use ostler_core::{Catalogue, Incarnation, ServerId};
 use ostler_policy::machine::{self, Effect, Event, Policy};
 use ostler_policy::reconcile::Fingerprint;
@@ -20,7 +20,7 @@ use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::clock;
-use crate::connection::{ConnectionActor, ConnectionArgs};
+use crate::connection::{ConnectionActor, ConnectionArgs, Released};
 use crate::house::House;
 use crate::lane::{Lane, LaneLimits};
 use crate::message::{ConnectionMsg, FleetMsg, PublishReport, RegistryMsg, ServerMsg};
@@ -116,12 +116,10 @@ impl Actor for ServerActor {
         })
     }
 
-    async fn post_start(&self, myself: ActorRef<ServerMsg>, state: &mut ServerState) -> Result<(), ActorProcessingErr> {
-        state.enrol()?;
-        if state.spec.policy.enabled {
-            // The first status is said by the step that this begins: until then it is queued on the board.
-            myself.cast(ServerMsg::Event(Event::Start))?;
-        } else {
+    async fn post_start(&self, _: ActorRef<ServerMsg>, state: &mut ServerState) -> Result<(), ActorProcessingErr> {
+        state.enrol();
+        // The first status of a wanted server is said by the step that starts it: until then it is queued on the board.
+        if !state.spec.policy.enabled {
             state.announce();
         }
         Ok(())
@@ -144,7 +142,10 @@ impl Actor for ServerActor {
                 Ok(())
             }
             ServerMsg::Published { incarnation, report } => state.published(&myself, incarnation, report).await,
-            ServerMsg::Registry(registry) => state.rewire(&myself, registry),
+            ServerMsg::Registry(registry) => {
+                state.rewire(&myself, registry);
+                Ok(())
+            }
             ServerMsg::Replace(spec) => state.replace(&myself, spec).await,
             ServerMsg::Shutdown { grace } => state.shut_down(&myself, grace).await,
         }
@@ -180,7 +181,7 @@ impl ServerState {
             self.carry_out(myself, effect).await?;
         }
         self.arm(myself);
-        self.finish();
+        self.finish(myself);
         Ok(())
     }
 
@@ -188,16 +189,16 @@ impl ServerState {
         let server = self.spec.id.clone();
         match effect {
             Effect::RequestPermit { incarnation, class } => {
-                self.fleet.cast(FleetMsg::RequestPermit { server, incarnation, class })?;
+                self.fleet.cast(FleetMsg::RequestPermit { server, from: myself.get_id(), incarnation, class })?;
             }
             Effect::ReturnPermit { incarnation } => {
-                self.fleet.cast(FleetMsg::ReturnPermit { server, incarnation })?;
+                self.fleet.cast(FleetMsg::ReturnPermit { server, from: myself.get_id(), incarnation })?;
             }
             Effect::Connect { incarnation, deadline } => self.connect(myself, incarnation, deadline).await?,
             Effect::Disconnect { incarnation, grace } => self.disconnect(incarnation, grace),
             Effect::Notify(notice) => self.notify(notice),
             Effect::Restarted(reason) => record::restart(&server, reason),
-            Effect::Retract => self.registry.cast(RegistryMsg::Retract(server))?,
+            Effect::Retract => self.retract(server),
             Effect::Stale => record::stale_event(&server),
             Effect::PauseGate(pause) => self.fleet.cast(FleetMsg::PauseGate(pause))?,
         }
@@ -219,6 +220,7 @@ impl ServerState {
             owner: myself.clone(),
             house: Arc::clone(&self.house),
         };
+        let args = (args, Released::new(myself.clone(), incarnation));
         let (actor, _) = ConnectionActor::spawn_linked(None, ConnectionActor, args, myself.get_cell()).await?;
         self.connection = Some(Running { id: actor.get_id(), actor, incarnation, facts: None, ready_at: None });
         Ok(())
@@ -247,7 +249,7 @@ impl ServerState {
     }
 
     fn publish(&mut self, myself: &ActorRef<ServerMsg>, incarnation: Incarnation, catalogue: Arc<Catalogue>) {
-        if self.machine.incarnation() != Some(incarnation) || self.connection.is_none() {
+        if !self.serves(incarnation) {
             record::stale_event(&self.spec.id);
             return;
         }
@@ -257,6 +259,19 @@ impl ServerState {
         let _ = self.registry.cast(RegistryMsg::Publish { server, incarnation, catalogue, reply });
     }
 
+    /// Whether what this incarnation lists counts. A server that is being stopped lists nothing any more.
+    fn serves(&self, incarnation: Incarnation) -> bool {
+        let is_live = self.connection.as_ref().is_some_and(|running| running.incarnation == incarnation);
+        is_live && matches!(self.machine.view(), State::Starting | State::Ready | State::Degraded)
+    }
+
+    fn retract(&mut self, server: ServerId) {
+        self.listed = Listed::default();
+        self.announce();
+        // A registry that is gone is replaced, and its successor is told by `rewire`.
+        let _ = self.registry.cast(RegistryMsg::Retract(server));
+    }
+
     /// The tools can be called: only now is the server ready.
     async fn published(
         &mut self,
@@ -264,7 +279,7 @@ impl ServerState {
         incarnation: Incarnation,
         report: PublishReport,
     ) -> Result<(), ActorProcessingErr> {
-        if self.machine.incarnation() != Some(incarnation) {
+        if !self.serves(incarnation) {
             record::stale_event(&self.spec.id);
             return Ok(());
         }
@@ -297,34 +312,32 @@ impl ServerState {
         self.lane.end(running.incarnation);
         if let (Some(facts), Some(ready_at)) = (&running.facts, running.ready_at) {
             let lived = clock::now().saturating_duration_since(ready_at);
-            record::session(facts.transport, fault.reason.as_str(), lived);
-            self.died_at = Some(clock::now());
+            let orderly = fault.reason == DeathReason::Operator;
+            record::session(facts.transport, if orderly { "" } else { fault.reason.as_str() }, lived);
+            // What a person ends does not recover; it is started again when somebody wants it.
+            self.died_at = (!orderly).then(clock::now);
         }
         self.apply(myself, Event::Down { incarnation: running.incarnation, fault: Arc::new(fault) }).await
     }
 
-    /// Tells a new registry everything that the old one knew.
-    fn rewire(
-        &mut self,
-        myself: &ActorRef<ServerMsg>,
-        registry: ActorRef<RegistryMsg>,
-    ) -> Result<(), ActorProcessingErr> {
+    /// Tells a new registry everything that the old one may not have heard.
+    fn rewire(&mut self, myself: &ActorRef<ServerMsg>, registry: ActorRef<RegistryMsg>) {
         self.registry = registry;
-        self.enrol()?;
-        match self.listed.catalogue.clone() {
+        self.enrol();
+        let server = self.spec.id.clone();
+        let message = match self.listed.catalogue.clone() {
             Some((incarnation, catalogue)) => {
-                let server = self.spec.id.clone();
-                let publish = RegistryMsg::Publish { server, incarnation, catalogue, reply: myself.clone() };
-                Ok(self.registry.cast(publish)?)
+                RegistryMsg::Publish { server, incarnation, catalogue, reply: myself.clone() }
             }
-            None => Ok(()),
-        }
+            None => RegistryMsg::Retract(server),
+        };
+        let _ = self.registry.cast(message);
     }
 
     async fn replace(&mut self, myself: &ActorRef<ServerMsg>, spec: ServerSpec) -> Result<(), ActorProcessingErr> {
         self.spec = spec;
         self.lane = lane(&self.spec, myself.clone());
-        self.enrol()?;
+        self.enrol();
         let event = if self.spec.policy.enabled { Event::Restart } else { Event::Disable };
         self.apply(myself, event).await
     }
@@ -335,18 +348,19 @@ impl ServerState {
     }
 
     /// After a shutdown: says that the server has ended, once nothing of it is left.
-    fn finish(&self) {
+    fn finish(&self, myself: &ActorRef<ServerMsg>) {
         let ended = self.shutdown.is_some()
             && self.connection.is_none()
-            && matches!(self.machine.view(), ostler_core::ServerState::Stopped | ostler_core::ServerState::Disabled);
+            && matches!(self.machine.view(), State::Stopped | State::Disabled);
         if ended {
-            let _ = self.fleet.cast(FleetMsg::Ended(self.spec.id.clone()));
+            let _ = self.fleet.cast(FleetMsg::Ended { server: self.spec.id.clone(), from: myself.get_id() });
         }
     }
 
-    fn enrol(&self) -> Result<(), ActorProcessingErr> {
+    fn enrol(&self) {
         let enrol = RegistryMsg::Enrol { server: self.spec.id.clone(), lane: Arc::clone(&self.lane) };
-        Ok(self.registry.cast(enrol)?)
+        // A registry that is gone is replaced, and its successor is told by `rewire`.
+        let _ = self.registry.cast(enrol);
     }
 
     /// Arms the one timer for the machine's next deadline.

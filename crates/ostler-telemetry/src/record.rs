@@ -146,9 +146,10 @@ pub fn generation(generation: u64) {
     counter!(metric::CATALOGUE_CHANGES.name).increment(1);
 }
 
-/// Somebody called a tool that does not exist. Its name is not a label: it is the caller's word.
-pub fn unknown_tool() {
-    counter!(metric::TOOL_CALLS.name, "server" => "", "tool" => "_unknown", "outcome" => "rejected").increment(1);
+/// Somebody called a tool that is not listed, perhaps of a server that is. Its name is not a label: it is the caller's word.
+pub fn unlisted_call(server: Option<&ServerId>, outcome: &'static str) {
+    let server = server.map_or("", ServerId::as_str).to_owned();
+    counter!(metric::TOOL_CALLS.name, "server" => server, "tool" => "_unknown", "outcome" => outcome).increment(1);
 }
 
 /// The process that owns the children runs, or does not.

@@ -19,6 +19,8 @@ pub(crate) enum Step {
     Fail(Fault),
     /// It never ends by itself.
     Hang,
+    /// It comes up, and says that its tools changed before it is up. From then on it has these.
+    ChangeEarly(&'static [&'static str]),
 }
 
 #[derive(Default)]
@@ -106,10 +108,15 @@ impl Connector for FakeConnector {
         Box::pin(async move {
             fake.starts.fetch_add(1, Ordering::Relaxed);
             let step = fake.script.lock().expect("no panic").pop_front();
-            match step {
-                Some(Step::Fail(fault)) => return Err(fault),
+            match &step {
+                Some(Step::Fail(fault)) => return Err(fault.clone()),
                 Some(Step::Hang) => std::future::pending::<()>().await,
-                None => {}
+                Some(Step::ChangeEarly(_)) | None => {}
+            }
+            let catalogue = fake.catalogue();
+            if let Some(Step::ChangeEarly(tools)) = step {
+                fake.offer(tools);
+                attempt.inbound.changed(Kind::Tools);
             }
             let clings = fake.tools.lock().expect("no panic").iter().any(|tool| tool == "cling");
             let life = Arc::new(Life {
@@ -121,7 +128,6 @@ impl Connector for FakeConnector {
             });
             fake.lives.lock().expect("no panic").push(Arc::clone(&life));
             let facts = Facts { transport: "stdio", revision: "2025-11-25".to_owned(), ..Facts::default() };
-            let catalogue = fake.catalogue();
             Ok(Connection { upstream: Arc::new(FakeUpstream { life, fake }), catalogue, facts })
         })
     }

@@ -157,21 +157,88 @@ async fn a_storm_of_list_changes_is_one_refresh_and_the_new_tools_are_published(
     }
     stable.when("math", |status| status.tools == 2).await;
     assert_eq!(stable.tools(), ["math__echo", "math__new"]);
+    pass(10).await;
     assert_eq!(fake.refreshes.load(Ordering::Relaxed), 1);
+}
+
+async fn new_registry(stable: &Stable) {
+    stable.registry.stop_and_wait(None, None).await.expect("it stops");
+    let (registry, _) = RegistryActor::spawn(None, RegistryActor, Arc::clone(&stable.house)).await.expect("it starts");
+    stable.actor.cast(FleetMsg::Registry(registry)).expect("the fleet lives");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_new_registry_is_told_everything_and_readers_never_see_a_gap() {
+    let (math, notes) = (Fake::new(&["echo"]), Fake::new(&["save"]));
+    let stable = Stable::start(vec![spec("notes", &notes), spec("math", &math)]).await;
+    stable.until("math", ServerState::Ready).await;
+    stable.until("notes", ServerState::Ready).await;
+    let (tools, generation) = (stable.fleet.dispatch().tools(), stable.fleet.generation());
+    new_registry(&stable).await;
+    assert_eq!(outcome(&stable.call("math__echo").await), "ok", "the last snapshot serves");
+    pass(10).await;
+    assert!(Arc::ptr_eq(&tools, &stable.fleet.dispatch().tools()));
+    assert_eq!(stable.fleet.generation(), generation, "the successor changed nothing on its way");
+    math.offer(&["echo", "new"]);
+    math.life().changed();
+    stable.when("math", |status| status.tools == 2).await;
+    assert_eq!(stable.tools(), ["notes__save", "math__echo", "math__new"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_tools_of_a_stopped_server_stay_away() {
     let fake = Fake::new(&["echo"]);
     let stable = Stable::of("math", &fake).await;
-    stable.registry.stop_and_wait(None, None).await.expect("it stops");
-    assert_eq!(outcome(&stable.call("math__echo").await), "ok", "the last snapshot serves");
-    let (registry, _) = RegistryActor::spawn(None, RegistryActor, Arc::clone(&stable.house)).await.expect("it starts");
-    stable.actor.cast(FleetMsg::Registry(registry)).expect("the fleet lives");
-    fake.offer(&["echo", "new"]);
+    // A refresh that is under way when the order comes, and a registry that is replaced after it.
     fake.life().changed();
+    stable.fleet.stop(&id("math")).expect("taken");
+    stable.until("math", ServerState::Stopped).await;
+    new_registry(&stable).await;
+    pass(10).await;
+    assert!(stable.tools().is_empty(), "{:?}", stable.tools());
+    assert_eq!(stable.status("math").expect("known").tools, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_without_a_registry_harms_nobody() {
+    let (math, notes) = (Fake::new(&["echo"]), Fake::new(&["save"]));
+    let stable = Stable::start(vec![spec("notes", &notes), spec("math", &math)]).await;
+    stable.until("math", ServerState::Ready).await;
+    stable.registry.stop_and_wait(None, None).await.expect("it stops");
+    stable.fleet.stop(&id("math")).expect("taken");
+    stable.until("math", ServerState::Stopped).await;
+    assert_eq!(outcome(&stable.call("notes__save").await), "ok");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_changes_during_the_start_is_listed_again() {
+    let fake = Fake::new(&["echo"]);
+    fake.script([Step::ChangeEarly(&["echo", "late"])]);
+    let stable = Stable::of("math", &fake).await;
     stable.when("math", |status| status.tools == 2).await;
-    assert_eq!(stable.tools(), ["math__echo", "math__new"]);
+    fake.offer(&["echo", "late", "later"]);
+    fake.life().changed();
+    stable.when("math", |status| status.tools == 3).await;
+}
+
+/// The permit and the order lie side by side in the server's mailbox: the connection is closed before it has begun.
+#[tokio::test(start_paused = true)]
+async fn a_stop_right_behind_the_permit_ends_the_server() {
+    let fake = Fake::new(&["echo"]);
+    let stable = Stable::of("math", &fake).await;
+    stable.fleet.stop(&id("math")).expect("taken");
+    stable.until("math", ServerState::Stopped).await;
+    stable.actor.cast(FleetMsg::PauseGate(Duration::from_secs(10))).expect("the fleet lives");
+    stable.fleet.start(&id("math")).expect("taken");
+    stable.until("math", ServerState::Queued).await;
+    pass(9).await;
+    tokio::time::advance(Duration::from_secs(1)).await;
+    stable.actor.cast(FleetMsg::GateTick).expect("the fleet lives");
+    stable.fleet.stop(&id("math")).expect("taken");
+    let (_, took) = timed(stable.until("math", ServerState::Stopped)).await;
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    stable.fleet.start(&id("math")).expect("taken");
+    stable.until("math", ServerState::Ready).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -68,7 +68,7 @@ fn everything() {
     session("stdio", "", second);
     generation(7);
     stale_event(&server);
-    unknown_tool();
+    unlisted_call(None, "rejected");
     reaper_up(true);
     reaper_restart();
     llm_operation("anthropic", "m", Some("timeout"), second);
