@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
-use ostler_core::dialogue::ToolUse;
+use ostler_core::dialogue::{StopReason, ToolUse, Usage};
 use ostler_core::port::{Dispatch, Model, ModelError, ModelReply, ModelRequest};
 use ostler_core::{ConversationId, Incarnation, ServerId, TurnId};
 use ostler_telemetry::{record, span};
@@ -253,6 +253,11 @@ impl ConversationState {
     }
 
     fn ask_model(&mut self, round: u32) {
+        if self.history.is_full() {
+            let reply = ModelReply { blocks: Vec::new(), stop: StopReason::ContextFull, usage: Usage::default() };
+            self.spawn(|turn, _| async move { ConversationMsg::Model { turn, round, result: Ok(reply) } });
+            return;
+        }
         let request = ModelRequest {
             system: self.args.limits.system.clone(),
             messages: self.history.messages().to_vec(),

@@ -40,7 +40,8 @@ pub(crate) fn tour() -> Arc<[OfferedTool]> {
     .into()
 }
 
-pub(crate) fn request(messages: Vec<Message>, tools: Arc<[OfferedTool]>) -> ModelRequest {
+pub(crate) fn request(messages: Vec<impl Into<Arc<Message>>>, tools: Arc<[OfferedTool]>) -> ModelRequest {
+    let messages = messages.into_iter().map(Into::into).collect();
     ModelRequest { system: None, messages, tools, deadline: clock::now() + Duration::from_secs(30) }
 }
 

@@ -272,8 +272,8 @@ pub struct ModelInfo {
 pub struct ModelRequest {
     /// Instructions before the dialogue.
     pub system: Option<Arc<str>>,
-    /// The dialogue so far.
-    pub messages: Vec<Message>,
+    /// The dialogue so far. Shared: a long one is not copied for every question.
+    pub messages: Vec<Arc<Message>>,
     /// The tools on offer.
     pub tools: Arc<[OfferedTool]>,
     /// When the answer is no longer wanted.

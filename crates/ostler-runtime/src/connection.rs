@@ -129,16 +129,13 @@ impl ConnectionState {
         let inbound: Arc<dyn Inbound> = Arc::clone(&self.inbound) as Arc<dyn Inbound>;
         let span = ostler_telemetry::span::incarnation(&server, incarnation);
         let connect = async move {
-            let result = match timeout_at(deadline.into(), slot.acquire_owned()).await {
-                Ok(permit) => {
-                    released.permit = Some(permit.expect("the house never closes a lease"));
-                    let lease = Lease::new(released);
-                    connector.connect(Attempt { server, incarnation, deadline, inbound, lease }).await
-                }
-                Err(_) => {
-                    let why = "what is left of the last incarnation did not end in time";
-                    Err(Fault::new(FaultClass::SlowStart, why))
-                }
+            let result = if let Ok(permit) = timeout_at(deadline.into(), slot.acquire_owned()).await {
+                released.permit = Some(permit.expect("the house never closes a lease"));
+                let lease = Lease::new(released);
+                connector.connect(Attempt { server, incarnation, deadline, inbound, lease }).await
+            } else {
+                let why = "what is left of the last incarnation did not end in time";
+                Err(Fault::new(FaultClass::SlowStart, why))
             };
             let _ = myself.cast(ConnectionMsg::Connected(result));
         };

@@ -63,7 +63,7 @@ impl Actor for RegistryActor {
         state: &mut RegistryState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            RegistryMsg::Enrol { server, lane } => state.enrol(server, lane),
+            RegistryMsg::Enrol { server, lane } => state.enrol(&server, lane),
             RegistryMsg::Arrange(order) => state.arrange(order),
             RegistryMsg::Publish { server, incarnation, catalogue, reply } => {
                 state.publish(&server, incarnation, &catalogue, &reply);
@@ -93,14 +93,14 @@ impl RegistryState {
         Self { house, order, servers, table }
     }
 
-    fn enrol(&mut self, server: ServerId, lane: Arc<Lane>) {
-        self.table.lanes.insert(&prefix(&server), Arc::clone(&lane));
-        let tools = match self.servers.remove(&server) {
+    fn enrol(&mut self, server: &ServerId, lane: Arc<Lane>) {
+        self.table.lanes.insert(&prefix(server), Arc::clone(&lane));
+        let tools = match self.servers.remove(server) {
             Some(entry) => entry.tools.into_iter().map(|listed| listed.over(&lane)).collect(),
             None => Vec::new(),
         };
         self.servers.insert(server.clone(), Entry { lane, tools: Vec::new() });
-        self.replace(&server, tools);
+        self.replace(server, tools);
     }
 
     fn arrange(&mut self, order: Vec<ServerId>) {

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use ostler_core::dialogue::{Block, Message, Role, StopReason, ToolResult, ToolUse, Usage};
 use ostler_core::port::{BoxFuture, Model, ModelError, ModelInfo, ModelReply, ModelRequest, ModelStream};
@@ -161,7 +162,7 @@ struct SoFar<'a> {
 }
 
 impl<'a> SoFar<'a> {
-    fn of(messages: &'a [Message]) -> Self {
+    fn of(messages: &'a [Arc<Message>]) -> Self {
         let mut so_far = Self { prompt: "", prompts: 0, steps: Vec::new(), results: HashMap::new() };
         for message in messages {
             let mut uses = Vec::new();

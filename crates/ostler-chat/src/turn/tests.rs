@@ -1,5 +1,7 @@
 //! What the turn promises, by example and by property.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use serde_json::value::RawValue;
 
@@ -65,7 +67,7 @@ impl Stage {
             Block::ToolResult(result) => format!("{}{}", if result.is_error { "!" } else { "=" }, result.tool_use_id),
             Block::Opaque(_) => "o".to_owned(),
         };
-        let message = |message: &Message| {
+        let message = |message: &Arc<Message>| {
             let role = if message.role == Role::User { "u" } else { "a" };
             format!("{role}({})", message.blocks.iter().map(block).collect::<Vec<_>>().join(" "))
         };
@@ -269,7 +271,7 @@ proptest! {
 }
 
 /// The uses of each assistant message are answered, in order, at the head of the message after it, and nowhere else.
-fn check_pairs(messages: &[Message], open_end: bool) -> Result<(), TestCaseError> {
+fn check_pairs(messages: &[Arc<Message>], open_end: bool) -> Result<(), TestCaseError> {
     let mut wanted: Vec<String> = Vec::new();
     for message in messages {
         let results: Vec<String> = message

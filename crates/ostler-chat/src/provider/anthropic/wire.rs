@@ -69,7 +69,12 @@ pub(super) fn body(config: &AnthropicConfig, request: &ModelRequest) -> Vec<u8> 
         max_tokens: config.max_tokens,
         stream: true,
         system: request.system.as_deref().filter(|system| !system.trim().is_empty()),
-        messages: request.messages.iter().map(message).filter(|message| !message.content.is_empty()).collect(),
+        messages: request
+            .messages
+            .iter()
+            .map(|said| message(said))
+            .filter(|message| !message.content.is_empty())
+            .collect(),
         tools: request
             .tools
             .iter()
