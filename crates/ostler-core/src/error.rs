@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
+use crate::status::ServerState;
+
 /// Why a call has no result. A result with `isError` is not here: it is a result.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
@@ -28,12 +30,14 @@ pub enum CallError {
         server: String,
     },
     /// The server is down; nothing was sent.
-    #[error("server '{server}' is {state}{}", try_again(*.retry_after))]
+    #[error("{}", down(.server, *.state, .why.as_deref(), *.retry_after))]
     Unavailable {
         /// Which server.
         server: String,
-        /// Its state, as text.
-        state: &'static str,
+        /// Its state.
+        state: ServerState,
+        /// What put it there, with advice if there is some.
+        why: Option<String>,
         /// When a try makes sense, if that is known.
         retry_after: Option<Duration>,
     },
@@ -72,11 +76,21 @@ pub enum CallError {
     },
 }
 
-fn try_again(after: Option<Duration>) -> String {
-    match after {
-        Some(after) => format!("; try again in {:.1} s", after.as_secs_f64()),
-        None => "; `ostler servers` says why and what to do".to_owned(),
-    }
+fn down(server: &str, state: ServerState, why: Option<&str>, retry_after: Option<Duration>) -> String {
+    let what = match state {
+        ServerState::Disabled => format!("server '{server}' is disabled in the configuration"),
+        ServerState::Stopped => format!("server '{server}' was stopped; start it with `ostler start {server}`"),
+        ServerState::NeedsAction => format!("server '{server}' cannot run until somebody acts"),
+        ServerState::Queued => format!("server '{server}' waits for its turn to start"),
+        ServerState::Starting => format!("server '{server}' is starting"),
+        ServerState::Stopping => format!("server '{server}' is being stopped"),
+        ServerState::Backoff => format!("server '{server}' is down and will be restarted"),
+        ServerState::Quarantined => format!("server '{server}' failed too often and is only tried now and then"),
+        ServerState::Idle | ServerState::Ready | ServerState::Degraded => format!("server '{server}' is {state}"),
+    };
+    let why = why.map_or(String::new(), |why| format!(": {why}"));
+    let again = retry_after.map_or(String::new(), |after| format!("; try again in {:.1} s", after.as_secs_f64()));
+    what + &why + &again
 }
 
 fn may_have(run: bool) -> &'static str {
@@ -150,5 +164,28 @@ impl CallError {
             | Self::Protocol { .. }
             | Self::Remote { .. } => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unavailable_server_says_why_and_what_to_do() {
+        let check = |state, why: Option<&str>, retry_after, text: &str| {
+            let server = "math".to_owned();
+            let error = CallError::Unavailable { server, state, why: why.map(str::to_owned), retry_after };
+            assert_eq!(error.to_string(), text);
+        };
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        check(
+            ServerState::Backoff,
+            Some("it ended with exit code 3"),
+            seconds(2),
+            "server 'math' is down and will be restarted: it ended with exit code 3; try again in 2.0 s",
+        );
+        check(ServerState::Stopped, None, None, "server 'math' was stopped; start it with `ostler start math`");
+        check(ServerState::Disabled, None, None, "server 'math' is disabled in the configuration");
     }
 }

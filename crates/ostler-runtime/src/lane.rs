@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ostler_core::port::{Outcome, Request, Upstream};
+use ostler_core::status::Fault;
 use ostler_core::{CallError, Incarnation, ServerId, ServerState};
 use ostler_telemetry::record::LaneGauges;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
@@ -76,7 +77,21 @@ pub(crate) struct Lane {
 #[derive(Clone)]
 enum Door {
     Open(Opening),
-    Shut { state: ServerState, next_try: Option<Instant> },
+    Shut(Shut),
+}
+
+/// Why calls do not pass.
+#[derive(Debug, Clone)]
+pub(crate) struct Shut {
+    pub(crate) state: ServerState,
+    pub(crate) next_try: Option<Instant>,
+    pub(crate) why: Option<Arc<Fault>>,
+}
+
+impl Shut {
+    fn only(state: ServerState) -> Self {
+        Self { state, next_try: None, why: None }
+    }
 }
 
 #[derive(Clone)]
@@ -111,7 +126,7 @@ struct Place<'a> {
 
 impl Lane {
     pub(crate) fn new(server: ServerId, limits: LaneLimits, wanted: Box<dyn Fn() + Send + Sync>) -> Arc<Self> {
-        let shut = Door::Shut { state: ServerState::Queued, next_try: None };
+        let shut = Door::Shut(Shut::only(ServerState::Queued));
         Arc::new(Self {
             places: Semaphore::new(limits.in_flight),
             waiting: AtomicUsize::new(0),
@@ -154,21 +169,21 @@ impl Lane {
         self.door.send_if_modified(|door| match door {
             Door::Open(opening) if opening.incarnation == incarnation => {
                 ended = Some(opening.clone());
-                *door = Door::Shut { state: ServerState::Stopping, next_try: None };
+                *door = Door::Shut(Shut::only(ServerState::Stopping));
                 true
             }
-            Door::Open(_) | Door::Shut { .. } => false,
+            Door::Open(_) | Door::Shut(_) => false,
         });
         ended
     }
 
     /// Says why the lane is shut. Does nothing while it is open.
-    pub(crate) fn explain(&self, state: ServerState, next_try: Option<Instant>) {
+    pub(crate) fn explain(&self, shut: Shut) {
         self.wanted_said.store(false, Ordering::Relaxed);
         self.door.send_if_modified(|door| match door {
             Door::Open(_) => false,
-            Door::Shut { .. } => {
-                *door = Door::Shut { state, next_try };
+            Door::Shut(_) => {
+                *door = Door::Shut(shut);
                 true
             }
         });
@@ -226,21 +241,21 @@ impl Lane {
         loop {
             let refused = match &*door.borrow_and_update() {
                 Door::Open(opening) => return Ok(opening.clone()),
-                Door::Shut { state, next_try } => self.refusal(*state, *next_try, patience),
+                Door::Shut(shut) => self.refusal(shut, patience),
             };
             if let Some(error) = refused {
                 return Err(error);
             }
             if timeout_at(patience.into(), door.changed()).await.is_err() {
-                let Door::Shut { state, next_try } = door.borrow().clone() else { continue };
-                return Err(self.unavailable(state, next_try));
+                let Door::Shut(shut) = door.borrow().clone() else { continue };
+                return Err(self.unavailable(&shut));
             }
         }
     }
 
     /// Whether a call is refused at once, now that the lane is shut.
-    fn refusal(&self, state: ServerState, next_try: Option<Instant>, patience: Instant) -> Option<CallError> {
-        let hopeless = match state {
+    fn refusal(&self, shut: &Shut, patience: Instant) -> Option<CallError> {
+        let hopeless = match shut.state {
             ServerState::Disabled | ServerState::Stopped | ServerState::NeedsAction => true,
             ServerState::Idle
             | ServerState::Queued
@@ -249,20 +264,30 @@ impl Lane {
             | ServerState::Degraded
             | ServerState::Stopping
             | ServerState::Backoff
-            | ServerState::Quarantined => next_try.is_some_and(|at| at > patience),
+            | ServerState::Quarantined => shut.next_try.is_some_and(|at| at > patience),
         };
         let refuse = hopeless || self.limits.while_restarting == WhileRestarting::Fail;
-        refuse.then(|| self.unavailable(state, next_try))
+        refuse.then(|| self.unavailable(shut))
     }
 
-    pub(crate) fn unavailable(&self, state: ServerState, next_try: Option<Instant>) -> CallError {
+    /// The error of a call that meets a server in `state` although the lane is open, or opens just now.
+    pub(crate) fn not_yet(&self, state: ServerState) -> CallError {
+        self.unavailable(&Shut::only(state))
+    }
+
+    fn unavailable(&self, shut: &Shut) -> CallError {
+        let why = shut.why.as_ref().map(|fault| match &fault.hint {
+            Some(hint) => format!("{fault}; {hint}"),
+            None => fault.to_string(),
+        });
         CallError::Unavailable {
             server: self.server.to_string(),
-            state: state.as_str(),
-            retry_after: match next_try {
+            state: shut.state,
+            why,
+            retry_after: match shut.next_try {
                 Some(at) => Some(at.saturating_duration_since(clock::now())),
                 // On its way up, or about to be: nobody knows how long, and a second is soon enough to look again.
-                None if state.is_on_its_way() => Some(LOOK_AGAIN),
+                None if shut.state.is_on_its_way() => Some(LOOK_AGAIN),
                 None => None,
             },
         }

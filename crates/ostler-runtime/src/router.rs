@@ -39,7 +39,11 @@ impl ToolRouter {
     async fn route(&self, call: ToolCall) -> ToolAnswer {
         let mut ending = Ending { server: None, counters: None, asked: clock::now(), outcome: "cancelled" };
         let mut incarnation = None;
-        let result = self.pass(&call, &mut ending, &mut incarnation).await;
+        let result = match self.pass(&call, &mut ending, &mut incarnation).await {
+            // The caller counts from its own asking, waiting for a place or for a restart included.
+            Err(CallError::TimedOut { .. }) => Err(CallError::TimedOut { after: ending.elapsed() }),
+            result => result,
+        };
         ending.outcome = outcome(&result);
         ToolAnswer { server: ending.server.clone(), incarnation, elapsed: ending.elapsed(), result }
     }
@@ -86,7 +90,7 @@ impl ToolRouter {
             match state.filter(|state| state.is_on_its_way()) {
                 None => return Ok(()),
                 Some(state) if timeout_at(deadline.into(), changes.changed()).await.is_err() => {
-                    return Err(lane.unavailable(state, None));
+                    return Err(lane.not_yet(state));
                 }
                 Some(_) => {}
             }

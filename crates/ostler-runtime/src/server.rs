@@ -25,6 +25,9 @@ use crate::house::House;
 use crate::lane::{Lane, LaneLimits};
 use crate::message::{ConnectionMsg, FleetMsg, PublishReport, RegistryMsg, ServerMsg};
 
+/// How long before a start is given up its connector must have said why.
+const LAST_WORD: Duration = Duration::from_millis(250);
+
 /// A configured server.
 #[derive(Clone)]
 pub struct ServerSpec {
@@ -214,7 +217,8 @@ impl ServerState {
         let args = ConnectionArgs {
             server: self.spec.id.clone(),
             incarnation,
-            deadline,
+            // The wire knows best why a start is late: it is given the first word.
+            deadline: deadline - LAST_WORD.min(deadline.saturating_duration_since(clock::now()) / 10),
             connector: Arc::clone(&self.spec.connector),
             lane: Arc::clone(&self.lane),
             owner: myself.clone(),

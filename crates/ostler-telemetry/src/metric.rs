@@ -31,8 +31,10 @@ pub enum Kind {
     Histogram(&'static [f64]),
 }
 
-/// Calls and model answers: from 5 ms to ten minutes.
-const CALLS: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0];
+/// Calls: from a millisecond to a minute.
+const CALLS: &[f64] = &[0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0];
+/// Answers of a model, up to its time limit.
+const ANSWERS: &[f64] = &[0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 60.0, 120.0, 300.0, 600.0];
 /// From a death to being ready again: from 50 ms to ten minutes.
 const RECOVERIES: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0];
 /// Lives of sessions: from a second to a week.
@@ -109,9 +111,9 @@ inventory! {
     REAPER_RESTARTS = Kind::Counter, "ostler_reaper_restarts_total", None, [],
         "How often the process that owns the children had to be started again.";
 
-    MODEL_DURATION = Kind::Histogram(CALLS), "gen_ai_client_operation_duration_seconds", Some(Unit::Seconds), ["gen_ai_provider_name", "gen_ai_request_model", "error_type"],
+    MODEL_DURATION = Kind::Histogram(ANSWERS), "gen_ai_client_operation_duration_seconds", Some(Unit::Seconds), ["gen_ai_provider_name", "gen_ai_request_model", "error_type"],
         "Time of one question to a model, retries included; the error type is empty on success.";
-    MODEL_FIRST_CHUNK = Kind::Histogram(CALLS), "gen_ai_client_operation_time_to_first_chunk_seconds", Some(Unit::Seconds), ["gen_ai_provider_name", "gen_ai_request_model"],
+    MODEL_FIRST_CHUNK = Kind::Histogram(ANSWERS), "gen_ai_client_operation_time_to_first_chunk_seconds", Some(Unit::Seconds), ["gen_ai_provider_name", "gen_ai_request_model"],
         "Time from asking a model to the first piece of its answer.";
     MODEL_INPUT = Kind::Counter, "gen_ai_client_inference_usage_input_tokens_total", None, ["gen_ai_provider_name", "gen_ai_request_model"],
         "Tokens that models read, those of the prompt cache included.";

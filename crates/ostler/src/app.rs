@@ -71,8 +71,7 @@ pub struct App {
     fleet: FleetHandle,
     lobby: Arc<ArcSwapOption<LobbyHandle>>,
     model: ModelInfo,
-    root: ActorRef<RootMsg>,
-    tree: JoinHandle<()>,
+    tree: Tree,
     reaper: Reaper,
     stop_grace: Duration,
 }
@@ -82,7 +81,7 @@ impl App {
     pub async fn start(config: &Config, options: AppOptions) -> Result<Self, StartError> {
         let model = model(&config.model)?;
         let info = model.info();
-        let reaper = Reaper::start(ReaperOptions { program: options.reaper });
+        let reaper = Reaper::start(ReaperOptions { program: options.reaper, ..ReaperOptions::default() });
         let house = House::new(HouseOptions { start_slots: start_slots(), seed: fastrand::u64(..) });
         house.want(specs::specs(&config.servers, &reaper));
         let fleet = FleetHandle::new(Arc::clone(&house));
@@ -96,14 +95,15 @@ impl App {
             lobby: Arc::clone(&lobby),
             ready,
         };
-        let (root, tree) =
+        let (root, handle) =
             RootActor::spawn(None, RootActor, args).await.map_err(|error| StartError::Tree(error.to_string()))?;
+        let tree = Tree { root, handle: Some(handle) };
         match timeout(START_LIMIT, stands).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return Err(StartError::Tree("the root ended".to_owned())),
             Err(_) => return Err(StartError::Tree("no answer in ten seconds".to_owned())),
         }
-        Ok(Self { fleet, lobby, model: info, root, tree, reaper, stop_grace: config.daemon.stop_grace })
+        Ok(Self { fleet, lobby, model: info, tree, reaper, stop_grace: config.daemon.stop_grace })
     }
 
     /// The servers and their tools.
@@ -123,21 +123,21 @@ impl App {
 
     /// Resolves when the house falls by itself: too many failures of our own.
     pub async fn fell(&mut self) {
-        // A tree that panicked has fallen too.
-        let _ = (&mut self.tree).await;
+        self.tree.ended().await;
     }
 
     /// Ends conversations, then all servers in parallel, then the reaper. Nothing is left after it.
     ///
     /// Returns whether all servers ended within their grace, or were killed after it as they should.
-    pub async fn shutdown(self) -> bool {
-        let deadline = clock::now() + self.stop_grace + REAPER_LIMIT;
+    pub async fn shutdown(mut self) -> bool {
+        // What servers and tree need is a part of the whole; the rest of it is the reaper's.
+        let deadline = clock::now() + self.stop_grace;
         // A tree that has fallen hears nothing; its servers died with it, and the reaper sees to what is left.
-        let _ = self.root.cast(RootMsg::Close);
+        let _ = self.tree.root.cast(RootMsg::Close);
         let all_ended = self.fleet.shutdown(server_grace(self.stop_grace)).await;
-        self.root.stop(None);
-        let _ = timeout_at(deadline.into(), self.tree).await;
-        self.reaper.shutdown(deadline.max(clock::now() + REAPER_LIMIT)).await;
+        self.tree.root.stop(None);
+        let _ = timeout_at((deadline - REAPER_LIMIT.min(self.stop_grace / 2)).into(), self.tree.ended()).await;
+        self.reaper.shutdown(deadline).await;
         all_ended
     }
 }
@@ -145,6 +145,30 @@ impl App {
 impl std::fmt::Debug for App {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("App").field("model", &self.model).finish_non_exhaustive()
+    }
+}
+
+/// The actors. Dropping it ends them, and with them the servers.
+struct Tree {
+    root: ActorRef<RootMsg>,
+    /// Taken once it has ended.
+    handle: Option<JoinHandle<()>>,
+}
+
+impl Tree {
+    /// Resolves when the root has ended, also when it had before. Cancel-safe.
+    async fn ended(&mut self) {
+        if let Some(handle) = &mut self.handle {
+            // A tree that panicked has ended too.
+            let _ = handle.await;
+            self.handle = None;
+        }
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        self.root.stop(None);
     }
 }
 

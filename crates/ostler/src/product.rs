@@ -40,7 +40,7 @@ impl House for Product {
 
     fn check(&self, config: Option<&Path>) -> Result<String, Complaint> {
         let config = load(config)?;
-        let mut report = format!("{}: {} servers, all well\n", config.source, config.servers.len());
+        let mut report = format!("{}: {}, all well\n", config.source, counted(config.servers.len(), "server"));
         for notice in &config.notices {
             report.extend(["notice: ", notice, "\n"]);
         }
@@ -118,4 +118,9 @@ fn path(config: &Config) -> Option<PathBuf> {
         Source::File(path) => Some(path.clone()),
         Source::BuiltIn => None,
     }
+}
+
+/// `1 server`, `2 servers`.
+fn counted(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }

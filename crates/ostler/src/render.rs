@@ -40,6 +40,18 @@ pub(crate) enum Paint {
     Faint,
 }
 
+/// The narrowest last column that is worth wrapping, in characters.
+const READABLE: usize = 20;
+
+/// What all columns but the last need, with two blanks behind each.
+fn fixed_width(header: &[&str], rows: &[Vec<String>]) -> usize {
+    let widest = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        cells.chain([header[column].chars().count()]).max().unwrap_or_default()
+    };
+    (0..header.len().saturating_sub(1)).map(|column| widest(column) + 2).sum()
+}
+
 impl Style {
     pub(crate) fn is_terminal(self) -> bool {
         matches!(self, Self::Terminal { .. })
@@ -61,10 +73,15 @@ impl Style {
 
     /// Lays out a table without lines. In a terminal the last column wraps; in a pipe a row is a line.
     fn table(self, header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Vec<String> {
+        let rows: Vec<Vec<String>> = rows.into_iter().collect();
+        let fixed = fixed_width(header, &rows);
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_header(header.iter().copied()).add_rows(rows);
         table.set_content_arrangement(ContentArrangement::Disabled);
-        if let Self::Terminal { width: Some(width), .. } = self {
+        // On a terminal too narrow for a readable last column the terminal itself wraps the whole row.
+        if let Self::Terminal { width: Some(width), .. } = self
+            && usize::from(width) >= fixed + READABLE
+        {
             table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
             let last = header.len().saturating_sub(1);
             for column in table.column_iter_mut().take(last) {

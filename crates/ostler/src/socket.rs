@@ -6,6 +6,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::fcntl::OFlag;
@@ -26,7 +27,7 @@ const CONNECT_TIME: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// Another daemon holds it.
-    #[error("a daemon already runs on {}{}", .path.display(), .pid.map_or(String::new(), |pid| format!(" (pid {pid})")))]
+    #[error("a daemon already runs on {}{}; end it first, or choose another socket with --socket", .path.display(), .pid.map_or(String::new(), |pid| format!(" (pid {pid})")))]
     Running {
         /// The socket.
         path: PathBuf,
@@ -48,23 +49,25 @@ pub enum BindError {
         why: &'static str,
     },
     /// The system refuses.
-    #[error("the socket {} cannot be made", .path.display())]
+    #[error("{} cannot be made: {source}; choose another place with --socket", .path.display())]
     Io {
         /// The path of what cannot be made.
         path: PathBuf,
         /// The system's reason.
-        #[source]
         source: io::Error,
     },
 }
 
-/// A bound socket. Dropping it removes the socket's file and lets the next daemon in.
+/// A bound socket. Dropping it removes the socket's file.
 pub struct Bound {
     listener: UnixListener,
     path: PathBuf,
-    /// Locked as long as we live.
-    _lock: File,
+    claim: Claim,
 }
+
+/// The right to be the daemon of a socket. The next one is let in when the last clone is dropped, or with our process.
+#[derive(Debug, Clone)]
+pub struct Claim(#[expect(dead_code, reason = "locked as long as it is open")] Arc<File>);
 
 impl Bound {
     /// Binds `path` for this user alone. A socket that a dead daemon left is replaced. Needs a tokio runtime.
@@ -92,12 +95,17 @@ impl Bound {
         let listener = UnixListener::bind(&fresh).map_err(failed)?;
         fs::set_permissions(&fresh, Permissions::from_mode(0o600)).map_err(failed)?;
         fs::rename(&fresh, path).map_err(failed)?;
-        Ok(Self { listener, path: path.to_owned(), _lock: lock })
+        Ok(Self { listener, path: path.to_owned(), claim: Claim(Arc::new(lock)) })
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Keeps the next daemon out also after the socket is closed, while the servers of this one still end.
+    pub fn claim(&self) -> Claim {
+        self.claim.clone()
     }
 }
 
@@ -250,7 +258,14 @@ mod tests {
         let path = home.path().join("ostler.sock");
         let _first = Bound::bind(&path).expect("it binds");
         let error = Bound::bind(&path).err().expect("refused").to_string();
-        assert_eq!(error, format!("a daemon already runs on {} (pid {})", path.display(), std::process::id()));
+        assert_eq!(
+            error,
+            format!(
+                "a daemon already runs on {} (pid {}); end it first, or choose another socket with --socket",
+                path.display(),
+                std::process::id()
+            )
+        );
     }
 
     #[tokio::test]
@@ -270,6 +285,18 @@ mod tests {
         drop(Bound::bind(&path).expect("it binds"));
         assert!(!path.exists());
         assert!(matches!(join(&path).await, Err(JoinError::NoDaemon(_))));
+        assert!(Bound::bind(&path).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_daemon_that_still_ends_its_servers_keeps_the_next_one_out() {
+        let home = tempfile::tempdir().expect("a folder");
+        let path = home.path().join("ostler.sock");
+        let bound = Bound::bind(&path).expect("it binds");
+        let claim = bound.claim();
+        drop(bound);
+        assert!(matches!(Bound::bind(&path), Err(BindError::Running { .. })));
+        drop(claim);
         assert!(Bound::bind(&path).is_ok());
     }
 

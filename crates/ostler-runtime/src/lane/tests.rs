@@ -3,7 +3,6 @@
 use ostler_core::Catalogue;
 use ostler_core::catalogue::Kind;
 use ostler_core::port::{BoxFuture, Caller};
-use ostler_core::status::Fault;
 
 use super::*;
 
@@ -56,7 +55,7 @@ async fn an_ended_incarnation_is_shut_out_while_its_guard_is_still_held() {
     let ended = poll_once(&mut call).await.expect("it ends at once");
     assert!(matches!(ended, Err(CallError::ServerLost { .. })));
     let next_try = clock::now() + Duration::from_secs(1);
-    lane.explain(ServerState::Backoff, Some(next_try));
+    lane.explain(Shut { state: ServerState::Backoff, next_try: Some(next_try), why: None });
     let refused = lane.admit(later()).await.err().expect("it is shut");
     assert_eq!(refused.retry_after(), Some(Duration::from_secs(1)));
     drop(guard);

@@ -10,6 +10,7 @@ use ostler_telemetry::record;
 
 use super::ServerState;
 use crate::clock;
+use crate::lane::Shut;
 
 impl ServerState {
     /// The machine has moved: says so everywhere. `before` is where it was.
@@ -18,7 +19,8 @@ impl ServerState {
         if now == State::Ready && before != State::Degraded && before != State::Ready {
             self.became_ready();
         }
-        self.lane.explain(now, self.machine.next_try());
+        let why = self.news().cloned();
+        self.lane.explain(Shut { state: now, next_try: self.machine.next_try(), why });
         // The board before the event: whoever hears of the change and looks sees it.
         self.announce();
         if before != now {
@@ -71,10 +73,11 @@ impl ServerState {
         let next_try_in = self.next_try_in();
         let next_try_ms = next_try_in.map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
         let server = &self.spec.id;
-        if fault.is_some() {
-            tracing::warn!(server.id = %server, incarnation, %from, %to, error, next_try_ms, "server changed state");
+        // A person is told by notices; what happens on the way to the third failure is no warning yet.
+        if matches!(to, State::Queued | State::Starting) {
+            tracing::debug!(server.id = %server, incarnation, %from, %to, "server changed state");
         } else {
-            tracing::info!(server.id = %server, incarnation, %from, %to, "server changed state");
+            tracing::info!(server.id = %server, incarnation, %from, %to, error, next_try_ms, "server changed state");
         }
         let what = What::State { from, to, fault, next_try_in };
         self.house.events.emit(server, self.machine.incarnation(), what);

@@ -7,7 +7,7 @@ use std::time::Instant;
 use arc_swap::ArcSwapOption;
 use ostler_chat::{ConversationHandle, LobbyHandle, TurnEvent};
 use ostler_core::port::{BoxFuture, Caller, Dispatch, ModelInfo, ToolCall};
-use ostler_core::{ServerEvent, ServerId};
+use ostler_core::{ServerEvent, ServerId, ServerState};
 use ostler_runtime::{Entry, FleetError, FleetHandle, Subscription};
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
@@ -113,6 +113,11 @@ impl Backend for AppBackend {
     }
 
     fn control(&self, server: &ServerId, verb: Verb) -> Result<(), ErrorDto> {
+        let state = self.fleet.status(server).map(|status| status.state);
+        if verb != Verb::Stop && state == Some(ServerState::Disabled) {
+            let message = format!("server '{server}' is disabled in the configuration");
+            return Err(ErrorDto::new("denied", message).with_hint("enable it there and start the daemon again"));
+        }
         let result = match verb {
             Verb::Restart => self.fleet.restart(server),
             Verb::Stop => self.fleet.stop(server),

@@ -54,19 +54,25 @@ pub enum UpError {
     /// Too many failures of our own.
     #[error("the daemon gave up after too many failures of its own; the log has them, please report it")]
     Fell,
+    /// Somebody did not want to wait.
+    #[error("interrupted again while the servers were ending; they were killed")]
+    Interrupted,
     /// Servers were left.
     #[error("not every server ended within its grace; the reaper has killed what was left")]
     LeftBehind,
 }
 
-/// Runs the daemon until SIGINT or SIGTERM; a second signal ends it without grace. `listening` hears where it listens.
+/// Runs the daemon until SIGINT, SIGTERM or SIGHUP; a second SIGINT ends it without grace. `listening` hears where it listens.
 ///
 /// Installs the global metrics recorder: one daemon a process.
 pub async fn up(config: Config, options: AppOptions, listening: impl FnOnce(&Listening)) -> Result<(), UpError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(UpError::Signal)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(UpError::Signal)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(UpError::Signal)?;
     // The socket first: its lock keeps a second daemon from touching anything.
     let socket = Bound::bind(&config.daemon.socket)?;
+    // Until the last server has ended, whatever becomes of the socket.
+    let _claim = socket.claim();
     let ops = match config.daemon.ops {
         Some(address) => Some(TcpListener::bind(address).await.map_err(|source| UpError::Ops { address, source })?),
         None => None,
@@ -90,15 +96,16 @@ pub async fn up(config: Config, options: AppOptions, listening: impl FnOnce(&Lis
     listening(&Listening { socket: socket.path().to_owned(), ops: ops_address });
     let mut listeners = tokio::task::JoinSet::new();
     let socket_router = router(Surface::Socket, backend.clone(), Guard::socket());
-    listeners.spawn(serve(socket, socket_router, stopped(stopping.clone()), LISTENER_GRACE));
+    listeners.spawn(serve(socket, socket_router, Surface::Socket.longest(), stopped(stopping.clone()), LISTENER_GRACE));
     if let (Some(listener), Some(address)) = (ops, ops_address) {
         let ops_router = router(Surface::Ops, backend, Guard::tcp(address));
-        listeners.spawn(serve(listener, ops_router, stopped(stopping), LISTENER_GRACE));
+        listeners.spawn(serve(listener, ops_router, Surface::Ops.longest(), stopped(stopping), LISTENER_GRACE));
     }
     let fell = tokio::select! {
         biased;
         _ = terminate.recv() => false,
         _ = interrupt.recv() => false,
+        _ = hangup.recv() => false,
         () = app.fell() => true,
     };
     tracing::info!(fell, "the daemon stops");
@@ -108,11 +115,10 @@ pub async fn up(config: Config, options: AppOptions, listening: impl FnOnce(&Lis
     }
     let ended = tokio::select! {
         biased;
-        ended = app.shutdown() => ended,
-        // Dropping the house kills every server at once.
-        _ = terminate.recv() => false,
-        _ = interrupt.recv() => false,
+        ended = app.shutdown() => if ended { Ok(()) } else { Err(UpError::LeftBehind) },
+        // Dropping the house kills every server at once. A repeated SIGTERM is a supervisor's habit and no impatience.
+        _ = interrupt.recv() => Err(UpError::Interrupted),
     };
     while listeners.join_next().await.is_some() {}
-    if ended { Ok(()) } else { Err(UpError::LeftBehind) }
+    ended
 }

@@ -118,7 +118,7 @@ impl Daemon {
         let bound = Bound::bind(&home.path().join("s")).expect("it binds");
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let app = router(Surface::Socket, fake.clone(), Guard::socket());
-        tokio::spawn(serve(bound, app, async { drop(stopped.await) }, Duration::ZERO));
+        tokio::spawn(serve(bound, app, Duration::from_secs(60), async { drop(stopped.await) }, Duration::ZERO));
         Self { home, _stop: stop }
     }
 

@@ -27,11 +27,15 @@ pub(crate) struct Fake {
     past: Mutex<Vec<EventDto>>,
 }
 
+fn has_settled(state: &str) -> bool {
+    !matches!(state, "queued" | "starting" | "stopping")
+}
+
 pub(crate) fn server(name: &str, state: &str) -> ServerDto {
     ServerDto {
         server: name.to_owned(),
         state: state.to_owned(),
-        settled: !matches!(state, "queued" | "starting" | "stopping"),
+        settled: has_settled(state),
         since_ms: 0,
         incarnation: Some(1),
         pid: None,
@@ -91,6 +95,7 @@ impl Fake {
         let mut from = String::new();
         for server in lock(&self.servers).iter_mut().filter(|server| server.server == name) {
             from = std::mem::replace(&mut server.state, to.to_owned());
+            server.settled = has_settled(to);
         }
         let what = WhatDto::State { from, to: to.to_owned(), fault: None, next_try_in_ms: None };
         let server = Some(name.to_owned());

@@ -75,8 +75,7 @@ impl Guard {
         let name = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
         let is_ours = self.names.contains(&name) || (self.any_address && name.parse::<IpAddr>().is_ok());
         if !is_ours || authority.as_str().contains('@') {
-            return Err(forbidden("this listener is not called by that host name")
-                .with_hint("use its address, or add the name to its allowed hosts"));
+            return Err(forbidden("this listener is not called by that host name").with_hint("use its address"));
         }
         Ok(authority)
     }

@@ -32,6 +32,16 @@ pub enum Surface {
     Socket,
 }
 
+impl Surface {
+    /// How long one connection may last.
+    pub fn longest(self) -> Duration {
+        match self {
+            Self::Ops => Duration::from_secs(60),
+            Self::Socket => STREAM_LIMIT + QUICK,
+        }
+    }
+}
+
 /// One route of a surface.
 pub(super) struct Route {
     #[cfg_attr(not(test), expect(dead_code, reason = "for the tests that knock at every route"))]

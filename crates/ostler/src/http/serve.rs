@@ -43,8 +43,15 @@ impl Door for TcpListener {
     }
 }
 
-/// Serves until `stop` resolves; then requests in flight have `grace` to end.
-pub async fn serve(mut door: impl Door, router: Router, stop: impl Future<Output = ()> + Send, grace: Duration) {
+/// Serves until `stop` resolves; then requests in flight have `grace` to end. No connection lasts longer than `longest`,
+/// whether its client reads or not.
+pub async fn serve(
+    mut door: impl Door,
+    router: Router,
+    longest: Duration,
+    stop: impl Future<Output = ()> + Send,
+    grace: Duration,
+) {
     let mut connections = JoinSet::new();
     let (stopping, _) = watch::channel(false);
     let mut stop = pin!(stop);
@@ -56,7 +63,7 @@ pub async fn serve(mut door: impl Door, router: Router, stop: impl Future<Output
             Some(_) = connections.join_next() => {}
             accepted = door.accept(), if has_room => match accepted {
                 Ok(stream) => {
-                    connections.spawn(connection(stream, router.clone(), stopping.subscribe()));
+                    connections.spawn(timeout(longest, connection(stream, router.clone(), stopping.subscribe())));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");

@@ -70,6 +70,12 @@ fn why(server: &ServerDto) -> String {
     if is_up(server) {
         return "-".to_owned();
     }
+    if server.state == "stopped" {
+        return format!("stopped by a person; start it with `ostler start {}`", server.server);
+    }
+    if server.state == "queued" && server.next_try_in_ms.is_none() {
+        return "waits for its turn to start".to_owned();
+    }
     let next = match (server.next_try_in_ms, server.gives_up_in_ms) {
         (Some(ms), _) => Some(format!("in {}", span(ms))),
         (None, Some(ms)) => Some(format!("no answer for {} yet, given up in {}", span(server.since_ms), span(ms))),

@@ -190,7 +190,8 @@ async fn a_client_that_goes_away_takes_its_call_with_it() {
     let fake = Fake::new();
     let app = router(Surface::Socket, fake.clone(), Guard::socket());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let server = tokio::spawn(serve(bound, app, async { drop(stopped.await) }, Duration::from_secs(1)));
+    let server =
+        tokio::spawn(serve(bound, app, Duration::from_secs(60), async { drop(stopped.await) }, Duration::from_secs(1)));
 
     let mut client = join(&path).await.expect("a daemon");
     let body = r#"{"name":"math__hang","arguments":{}}"#;
@@ -217,7 +218,13 @@ async fn an_end_does_not_wait_for_a_stream_beyond_its_grace() {
     let bound = Bound::bind(&path).expect("it binds");
     let app = router(Surface::Socket, Fake::new(), Guard::socket());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let server = tokio::spawn(serve(bound, app, async { drop(stopped.await) }, Duration::from_millis(20)));
+    let server = tokio::spawn(serve(
+        bound,
+        app,
+        Duration::from_secs(60),
+        async { drop(stopped.await) },
+        Duration::from_millis(20),
+    ));
     let mut client = join(&path).await.expect("a daemon");
     client.write_all(b"GET /v1/events HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("sent");
     let mut first = [0; 12];
