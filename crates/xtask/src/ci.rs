@@ -99,7 +99,8 @@ fn verdict(outcome: &anyhow::Result<()>) -> String {
     }
 }
 
-fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<()> {
+/// Runs cargo at the root of the workspace. Errors: it did not end well.
+pub(crate) fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<()> {
     let status = command(arguments)
         .envs(environment.iter().copied())
         .status()

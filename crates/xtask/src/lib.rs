@@ -2,5 +2,8 @@
 //!
 //! A library too, so that `cargo test` keeps the walls without anybody calling the command.
 
+pub mod bench;
+pub mod chaos;
 pub mod ci;
+pub mod sim;
 pub mod tidy;

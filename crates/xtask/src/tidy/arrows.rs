@@ -48,6 +48,12 @@ pub(super) const ROOMS: &[Room] = &[
         never: &["ractor", "rmcp", "reqwest", "axum", "metrics", "backoff"],
     },
     Room {
+        name: "ostler-store",
+        inside: &["ostler-core", "ostler-telemetry"],
+        outside: Some(&["rusqlite", "serde", "serde_json", "thiserror", "tracing"]),
+        never: &["tokio", "ractor", "axum", "metrics"],
+    },
+    Room {
         name: "ostler-mcp",
         inside: &["ostler-core", "ostler-process", "ostler-telemetry"],
         outside: None,
@@ -74,10 +80,11 @@ pub(super) const ROOMS: &[Room] = &[
             "ostler-policy",
             "ostler-process",
             "ostler-runtime",
+            "ostler-store",
             "ostler-telemetry",
         ],
         outside: None,
-        never: &["reqwest", "rusqlite", "backoff"],
+        never: &["rusqlite", "backoff"],
     },
 ];
 
@@ -212,6 +219,10 @@ mod tests {
         check("ostler-mcp", "ostler-process", true);
         check("ostler-mcp", "ostler-runtime", false);
         check("ostler-mcp", "ractor", false);
+        check("ostler-store", "rusqlite", true);
+        check("ostler-store", "tokio", false);
+        check("ostler-runtime", "ostler-store", false);
+        check("ostler-process", "ostler-store", false);
         check("ostler-runtime", "ractor", true);
         check("ostler-runtime", "ostler-mcp", false);
         check("ostler-runtime", "ostler-process", false);
