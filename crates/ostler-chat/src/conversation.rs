@@ -24,8 +24,10 @@ use crate::error::TurnError;
 use crate::history::History;
 use crate::turn::{Answer, CallKey, Effect, Input, Turn};
 
+mod acquaintance;
 mod task;
 
+use acquaintance::Acquaintances;
 use task::Events;
 
 /// The bounds of a turn.
@@ -131,6 +133,8 @@ pub(crate) struct ConversationState {
     args: ConversationArgs,
     myself: ActorRef<ConversationMsg>,
     history: History,
+    /// Shared with the tasks that call tools.
+    known: Arc<Acquaintances>,
     running: Option<Running>,
 }
 
@@ -167,7 +171,7 @@ impl Actor for ConversationActor {
         myself: ActorRef<ConversationMsg>,
         args: ConversationArgs,
     ) -> Result<ConversationState, ActorProcessingErr> {
-        Ok(ConversationState { args, myself, history: History::default(), running: None })
+        Ok(ConversationState { args, myself, history: History::default(), known: Arc::default(), running: None })
     }
 
     async fn handle(
@@ -274,9 +278,10 @@ impl ConversationState {
     fn call_tool(&mut self, call: CallKey, wish: ToolUse) {
         let dispatch = Arc::clone(&self.args.dispatch);
         let conversation = self.args.id;
+        let known = Arc::clone(&self.known);
         let limit = self.args.limits.call_timeout;
         self.spawn(move |turn, events| async move {
-            let reading = task::call(&*dispatch, conversation, wish, limit, events).await;
+            let reading = task::call(&*dispatch, conversation, &known, wish, limit, events).await;
             ConversationMsg::Tool { turn, call, content: reading.content, is_error: reading.is_error }
         });
     }

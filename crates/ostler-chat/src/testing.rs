@@ -81,7 +81,13 @@ impl Dispatch for FakeDispatch {
                 Act::Panic => panic!("the tool broke"),
             };
             let server = call.name.split_once("__").and_then(|(server, _)| ServerId::new(server).ok());
-            ToolAnswer { server, incarnation: Some(Incarnation::FIRST), elapsed: Duration::from_millis(7), result }
+            ToolAnswer {
+                server,
+                incarnation: Some(Incarnation::FIRST),
+                stateful: true,
+                elapsed: Duration::from_millis(7),
+                result,
+            }
         })
     }
 }

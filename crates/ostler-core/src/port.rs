@@ -197,6 +197,8 @@ pub struct ToolAnswer {
     pub server: Option<ServerId>,
     /// The incarnation that was asked, if one was.
     pub incarnation: Option<Incarnation>,
+    /// Whether a restart of that server is to be told to those who used it before.
+    pub stateful: bool,
     /// From admission to the end.
     pub elapsed: Duration,
     /// What came of it.
@@ -240,6 +242,11 @@ pub trait Ledger: Send + Sync {
     /// What an earlier process of ours had spawned and not seen the end of.
     fn leftovers(&self) -> Vec<Spawned>;
 }
+
+/// Both in one place, as one process keeps them.
+pub trait Journal: Store + Ledger {}
+
+impl<T: Store + Ledger> Journal for T {}
 
 // ---- To a model ----------------------------------------------------------------------------------------------------
 

@@ -339,6 +339,10 @@ pub enum Notice {
     },
     /// A tool or its list is odd; the text says how.
     Catalogue(String),
+    /// Many servers have something to say at once: said together, at the first of them.
+    Together(Vec<ServerId>),
+    /// So many servers failed at the same time that it looks like this host's problem: restarts are slowed for a while.
+    HostProblem,
 }
 
 impl fmt::Display for Notice {
@@ -356,6 +360,14 @@ impl fmt::Display for Notice {
                 write!(f, "quarantined after {failures} failures, last: {last}")
             }
             Self::Catalogue(text) => f.write_str(text),
+            Self::Together(servers) => {
+                let names: Vec<&str> = servers.iter().map(ServerId::as_str).collect();
+                write!(f, "{} servers need a look: {}; `ostler status` shows them", names.len(), names.join(", "))
+            }
+            Self::HostProblem => f.write_str(
+                "more than half of the servers failed within a minute, which looks like a problem of this host; restarts \
+                 are slowed for some seconds",
+            ),
         }
     }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use ostler_core::port::{Attempt, BoxFuture, Connection, Connector, Inbound, Lease};
 use ostler_core::status::{Facts, Fault, FaultClass};
 use ostler_core::{Incarnation, Secret, ServerId};
-use ostler_process::{Ladder, Reaper};
+use ostler_process::{Ladder, Reaper, ResourceLimits, Sandbox};
 use ostler_telemetry::record::WireCounters;
 use tokio::time::timeout_at;
 
@@ -45,6 +45,10 @@ pub struct StdioSpec {
     pub env: Vec<(OsString, Secret)>,
     /// Its working folder; ours if `None`.
     pub cwd: Option<PathBuf>,
+    /// What it may use up.
+    pub resources: ResourceLimits,
+    /// What it may touch.
+    pub sandbox: Sandbox,
     /// How it is stopped.
     pub ladder: Ladder,
     /// The bounds of its sessions.
@@ -78,6 +82,8 @@ impl StdioConnector {
             args: spec.args,
             env: spec.env,
             cwd: spec.cwd,
+            resources: spec.resources,
+            sandbox: spec.sandbox,
             ladder: spec.ladder,
             reaper,
         };
@@ -97,7 +103,8 @@ enum Memory {
     Nothing,
     /// It spoke in this era.
     Spoke(Era),
-    /// It died without the probe, too: the probe is not to blame, and one start an attempt is enough.
+    /// It died without the probe, too: the probe is not to blame, and one start is enough for the next attempt. The one
+    /// after that probes again, for this was perhaps only a bad hour of a server that dies of `initialize`.
     Crashes,
 }
 
@@ -169,12 +176,12 @@ impl<S: Spawner> Dialer<S> {
                         let after = Memory::Spoke(greeting.revision.era);
                         (life, greeting, after)
                     }
-                    Err(failure) => return Err(forget(failure)),
+                    Err(failure) => return Err(forget(before, failure)),
                 }
             }
-            Err(failure) => return Err(forget(failure)),
+            Err(failure) => return Err(forget(before, failure)),
         };
-        let connection = self.take_stock(start, life, greeting).await.map_err(forget)?;
+        let connection = self.take_stock(start, life, greeting).await.map_err(|failure| forget(before, failure))?;
         Ok((connection, after))
     }
 
@@ -201,8 +208,7 @@ impl<S: Spawner> Dialer<S> {
             server_version: greeting.server_version,
             capabilities: greeting.capabilities,
         };
-        let inbound = Arc::clone(&start.inbound);
-        let live = Live::new(life, revision, declared, self.limits, catalogue.clone(), inbound);
+        let live = Live::new(life, revision, declared, self.limits, catalogue.clone());
         Ok(Connection { upstream: Arc::new(live), catalogue, facts })
     }
 
@@ -242,7 +248,10 @@ impl<S: Spawner> Dialer<S> {
 }
 
 /// What a failed start leaves in the memory.
-fn forget(failure: Failure) -> (Fault, Memory) {
-    let memory = if failure.has_died { Memory::Crashes } else { Memory::Nothing };
+fn forget(before: Memory, failure: Failure) -> (Fault, Memory) {
+    let memory = match before {
+        Memory::Nothing | Memory::Spoke(_) if failure.has_died => Memory::Crashes,
+        Memory::Nothing | Memory::Spoke(_) | Memory::Crashes => Memory::Nothing,
+    };
     (failure.fault, memory)
 }

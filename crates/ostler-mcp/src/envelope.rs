@@ -6,7 +6,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 use ostler_core::CallError;
-use serde::Deserialize;
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::meta::{self, Additions, NotAnObject};
@@ -67,7 +68,7 @@ pub(crate) enum Message<'a> {
 pub(crate) enum Malformed {
     /// Not JSON at all.
     NotJson,
-    /// An array: batches exist in no revision that we speak.
+    /// An array: a batch of messages, which 2025-03-26 has and no other revision.
     Batch,
     /// JSON, but no JSON-RPC.
     Shape,
@@ -102,6 +103,7 @@ struct Wire<'a> {
 pub(crate) fn parse(line: &str) -> Result<Message<'_>, Malformed> {
     match line.as_bytes().first() {
         Some(b'{') => {}
+        // The members are the caller's to read: see `batch`.
         Some(b'[') => return Err(Malformed::Batch),
         _ => return Err(Malformed::NotJson),
     }
@@ -127,6 +129,39 @@ pub(crate) fn parse(line: &str) -> Result<Message<'_>, Malformed> {
         (None, None) => return Err(Malformed::Shape),
     };
     Ok(Message::Response { id: wire.id.and_then(RequestId::of), answer })
+}
+
+/// The first members of a batch, at most `most`, and whether there are more; none if it is not JSON.
+pub(crate) fn batch(line: &str, most: usize) -> Option<(Vec<&RawValue>, bool)> {
+    struct Reader {
+        most: usize,
+    }
+    impl<'de> Visitor<'de> for Reader {
+        type Value = (Vec<&'de RawValue>, bool);
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an array")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let mut members = Vec::new();
+            while members.len() < self.most {
+                match seq.next_element()? {
+                    Some(member) => members.push(member),
+                    None => return Ok((members, false)),
+                }
+            }
+            let mut has_more = false;
+            while seq.next_element::<IgnoredAny>()?.is_some() {
+                has_more = true;
+            }
+            Ok((members, has_more))
+        }
+    }
+    let mut deserializer = serde_json::Deserializer::from_str(line);
+    let members = deserializer.deserialize_seq(Reader { most }).ok()?;
+    deserializer.end().ok()?;
+    Some(members)
 }
 
 /// A JSON string's text; none if it is no string.
@@ -162,7 +197,8 @@ fn remote(error: &RawValue) -> CallError {
     }
 }
 
-/// Finds the id of a broken answer in its first bytes: the member `id` of the outermost object, if it is an id of ours.
+/// Finds the id of a broken answer: the member `id` of the outermost object, if it is an id of ours. The beginning of a
+/// line is enough if the id is there.
 ///
 /// A line that has a member `method` before it is no answer.
 pub(crate) fn salvage(head: &[u8]) -> Option<RequestId> {
@@ -194,6 +230,14 @@ pub(crate) fn salvage(head: &[u8]) -> Option<RequestId> {
         }
     }
     None
+}
+
+/// Finds the id of an answer that was cut in its end, where some servers write it: exactly `"id":"<ours>"}`.
+pub(crate) fn salvage_end(tail: &[u8]) -> Option<RequestId> {
+    let member = tail.trim_ascii_end().strip_suffix(b"}")?.trim_ascii_end().strip_suffix(b"\"")?;
+    let key = br#""id":""#;
+    let at = member.windows(key.len()).rposition(|window| window == key)?;
+    RequestId::parse(std::str::from_utf8(&member[at + key.len()..]).ok()?)
 }
 
 /// How long a string is whose opening quote was passed.
@@ -364,6 +408,38 @@ mod tests {
     }
 
     #[test]
+    fn an_id_at_the_end_is_salvaged_if_it_is_exactly_ours() {
+        let find = |tail: &str| salvage_end(tail.as_bytes());
+        assert_eq!(find(r#"xx"}]},"jsonrpc":"2.0","id":"3-17-00000b0b"}"#), Some(ID));
+        assert_eq!(find("\"id\":\"3-17-00000b0b\" } \r"), Some(ID));
+        for other in [
+            r#""id":"3-17-00000b0b""#,
+            r#""id":"3-17-00000b0b"}}"#,
+            r#""id":"3-17-00000b0b"}]}"#,
+            r#""id":"3-17-00000b0b","x":"y"}"#,
+            r#"\"id\":\"3-17-00000b0b\"}"#,
+            r#""id":17}"#,
+            r#""id":"x"}"#,
+            r#"d":"3-17-00000b0b"}"#,
+            "",
+        ] {
+            assert_eq!(find(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_batch_is_read_member_by_member_and_not_beyond_its_bound() {
+        let read = |line: &'static str, most| {
+            let (members, has_more) = batch(line, most)?;
+            Some((members.iter().map(|member| member.get()).collect::<Vec<_>>(), has_more))
+        };
+        assert_eq!(read(r#"[ {"a":1}, 2 ]"#, 2), Some((vec![r#"{"a":1}"#, "2"], false)));
+        assert_eq!(read("[1,2,3]", 2), Some((vec!["1", "2"], true)));
+        assert_eq!(read("[]", 2), Some((vec![], false)));
+        assert_eq!((read("[1", 2), read("[1] x", 2), read("[1,2,}", 2)), (None, None, None));
+    }
+
+    #[test]
     fn newlines_between_tokens_never_split_a_line() {
         let line =
             request(ID, "tools/call", Some(&raw("{\"a\":\r\n \"b\\n\"}")), &Additions::default()).expect("a line");
@@ -386,7 +462,7 @@ mod tests {
         #[test]
         fn any_line_is_read_or_refused_without_panic(line in "[ -~]{0,80}", bytes in prop::collection::vec(any::<u8>(), 0..80)) {
             let _ = parse(&line);
-            let _ = salvage(&bytes);
+            let _ = (salvage(&bytes), salvage_end(&bytes), batch(&line, 3));
         }
 
         #[test]

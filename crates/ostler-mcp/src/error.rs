@@ -5,7 +5,16 @@ use std::time::Duration;
 use ostler_core::CallError;
 use ostler_core::status::{DeathReason, Exit, Fault, FaultClass};
 
+use ostler_telemetry::log::line;
+
 use crate::session::Ended;
+use crate::transport::Beyond;
+
+/// How long a message can be that holds words of a server, in bytes.
+pub(crate) const MESSAGE: usize = 500;
+
+/// How long a quotation of a server can be within a longer text, in bytes.
+pub(crate) const QUOTE: usize = 200;
 
 /// How far an incarnation had come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +34,8 @@ pub(crate) struct Words {
     pub(crate) stderr_tail: String,
     /// The first lines on its standard output that were no messages.
     pub(crate) noise: Vec<String>,
+    /// What ended it that its exit does not tell.
+    pub(crate) beyond: Option<Beyond>,
 }
 
 /// The fault of a death. At least one of `exit` and `ended` is known.
@@ -43,14 +54,27 @@ pub(crate) fn death(phase: Phase, exit: Option<Exit>, ended: Option<&Ended>, wor
         }
         (None, Some(Ended::Broken(why))) => format!("its pipes failed: {why}"),
         (None, Some(Ended::RunAway)) => "it wrote a line without end".to_owned(),
+        (None, Some(Ended::Flood)) => "it floods notifications".to_owned(),
         (None, None) => "it ended".to_owned(),
     };
+    if let Some(beyond) = words.beyond.filter(|_| phase != Phase::Stopping) {
+        return Fault { exit, stderr_tail: words.stderr_tail, ..beyond_fault(beyond) };
+    }
     let (class, reason) = classify(phase, exit, ended);
     let hint = match phase {
         Phase::Starting => Some(hint(&words)),
         Phase::Serving | Phase::Stopping => None,
     };
     Fault { reason, class, message: what, hint, exit, stderr_tail: words.stderr_tail }
+}
+
+fn beyond_fault(beyond: Beyond) -> Fault {
+    match beyond {
+        Beyond::OutOfMemory => Fault::new(FaultClass::Oom, "it used more memory than it is allowed")
+            .with_hint("raise its `memory`, or find out what it keeps"),
+        Beyond::ReaperLost => Fault::new(FaultClass::HostResource, "the reaper, which keeps all servers, was lost")
+            .with_hint("all servers are started again; if nobody killed it, please report this with the log"),
+    }
 }
 
 fn classify(phase: Phase, exit: Option<Exit>, ended: Option<&Ended>) -> (FaultClass, DeathReason) {
@@ -64,7 +88,7 @@ fn classify(phase: Phase, exit: Option<Exit>, ended: Option<&Ended>) -> (FaultCl
         (Some(Exit::Code(_)), _) => (running, DeathReason::Exit),
         (Some(Exit::Signal(_)), _) => (running, DeathReason::Signal),
         (None, Some(Ended::Stalled(_))) => (FaultClass::Hang, DeathReason::Hang),
-        (None, Some(Ended::RunAway)) => (FaultClass::Protocol, DeathReason::Protocol),
+        (None, Some(Ended::RunAway | Ended::Flood)) => (FaultClass::Protocol, DeathReason::Protocol),
         (None, Some(Ended::Output | Ended::Input | Ended::Broken(_)) | None) => (running, DeathReason::Eof),
     }
 }
@@ -77,9 +101,9 @@ pub(crate) fn too_slow(waited_for: &str, after: Duration, words: Words) -> Fault
     fault
 }
 
-/// The fault of a start that failed in the protocol.
+/// The fault of a start that failed in the protocol. The server's own words in it are cleaned and cut.
 pub(crate) fn broken_start(class: FaultClass, what: &str, error: &CallError, words: Words) -> Fault {
-    let mut fault = Fault::new(class, format!("{what} failed: {error}"));
+    let mut fault = Fault::new(class, line(&format!("{what} failed: {error}"), MESSAGE));
     fault.stderr_tail = words.stderr_tail;
     fault
 }
@@ -87,8 +111,8 @@ pub(crate) fn broken_start(class: FaultClass, what: &str, error: &CallError, wor
 /// What a person can look at when a server does not come up.
 fn hint(words: &Words) -> String {
     let mut hint = match words.noise.first() {
-        Some(line) => format!(
-            "it writes to standard output what is no MCP message, first: {line:?}; nothing but messages may go there"
+        Some(noise) => format!(
+            "it writes to standard output what is no MCP message, first: {noise:?}; nothing but messages may go there"
         ),
         None => "it wrote nothing to standard output; check that the command speaks MCP there \
                  (some servers need an argument such as 'stdio')"
@@ -97,7 +121,7 @@ fn hint(words: &Words) -> String {
     match words.stderr_tail.lines().rev().find(|line| !line.trim().is_empty()) {
         Some(last) => {
             hint.push_str("; the last line on standard error: ");
-            hint.extend(last.trim().chars().take(200));
+            hint.push_str(&line(last, QUOTE));
         }
         None => hint.push_str("; standard error is empty, too"),
     }
@@ -109,6 +133,19 @@ mod tests {
     use {DeathReason as Reason, FaultClass as Class};
 
     use super::*;
+
+    #[test]
+    fn what_the_exit_does_not_tell_decides_the_class() {
+        let check = |phase, beyond, class| {
+            let words = Words { beyond: Some(beyond), ..Words::default() };
+            let fault = death(phase, Some(Exit::Signal(9)), None, words);
+            assert_eq!((fault.class, fault.exit), (class, Some(Exit::Signal(9))));
+        };
+        check(Phase::Serving, Beyond::OutOfMemory, FaultClass::Oom);
+        check(Phase::Starting, Beyond::OutOfMemory, FaultClass::Oom);
+        check(Phase::Serving, Beyond::ReaperLost, FaultClass::HostResource);
+        check(Phase::Stopping, Beyond::ReaperLost, FaultClass::KilledByUs);
+    }
 
     #[test]
     fn each_death_has_its_class_and_its_label() {
@@ -127,6 +164,7 @@ mod tests {
         check(Phase::Serving, None, Some(Ended::Input), Class::CrashRunning, Reason::Eof);
         check(Phase::Serving, None, stalled, Class::Hang, Reason::Hang);
         check(Phase::Serving, None, Some(Ended::RunAway), Class::Protocol, Reason::Protocol);
+        check(Phase::Serving, None, Some(Ended::Flood), Class::Protocol, Reason::Protocol);
         check(Phase::Stopping, code(0), None, Class::KilledByUs, Reason::Operator);
     }
 
@@ -135,6 +173,7 @@ mod tests {
         let words = |stderr: &str, noise: &[&str]| Words {
             stderr_tail: stderr.to_owned(),
             noise: noise.iter().map(|line| (*line).to_owned()).collect(),
+            beyond: None,
         };
         let check = |words: Words, parts: &[&str]| {
             let hint = too_slow("initialize", Duration::from_secs(30), words).hint.expect("a hint");

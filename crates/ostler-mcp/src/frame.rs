@@ -1,7 +1,7 @@
 //! Cuts a stream of bytes into lines, within bounds: no line can make us hold more than the cap and one read.
 //!
 //! It knows UTF-8 and how deep brackets nest, nothing of JSON-RPC. A line that breaks a bound is skipped to its newline
-//! and reported with its first bytes, so that `envelope` can say which call it would have answered.
+//! and reported with its first and last bytes, so that `envelope` can say which call it would have answered.
 
 use std::io::BufRead;
 use std::ops::Range;
@@ -15,8 +15,11 @@ const READ: usize = 64 << 10;
 /// What an idle connection holds at least.
 const FIRST_READ: usize = 8 << 10;
 
-/// How much of a broken line is kept.
+/// How much of the beginning of a line is kept that is longer than the cap.
 const HEAD: usize = 512;
+
+/// How much of its end: room for an id, which some servers write last.
+const TAIL: usize = 128;
 
 /// A line that goes on for this long is no accident.
 const RUNAWAY: usize = 64 << 20;
@@ -26,12 +29,14 @@ const RUNAWAY: usize = 64 << 20;
 pub(crate) enum Frame<'a> {
     /// A line that is within all bounds, without its line end. Never blank.
     Line(&'a str),
-    /// A line that is not, with its first bytes.
+    /// A line that is not, with what is known of it.
     Broken {
         /// The bound that it breaks.
         flaw: Flaw,
-        /// Its first bytes, at most 512.
+        /// Its first bytes: at most 512 if it is longer than the cap, else all of it.
         head: &'a [u8],
+        /// The last bytes of a line that is longer than the cap, at most 128.
+        tail: &'a [u8],
     },
 }
 
@@ -68,8 +73,11 @@ pub(crate) struct Decoder {
     searched: usize,
     /// The line that is being skipped, if one is.
     skip: Option<Skip>,
-    /// The first bytes of the last line that was skipped.
+    /// The first and the last bytes of the line that is being skipped, or was skipped last.
     head: Vec<u8>,
+    tail: Vec<u8>,
+    /// How many lines were skipped so far.
+    skipped: u64,
 }
 
 #[derive(Debug)]
@@ -85,7 +93,16 @@ enum Found {
 impl Decoder {
     /// A decoder for lines of at most `cap` bytes.
     pub(crate) fn new(cap: usize) -> Self {
-        Self { cap, buffer: Vec::new(), start: 0, searched: 0, skip: None, head: Vec::new() }
+        Self {
+            cap,
+            buffer: Vec::new(),
+            start: 0,
+            searched: 0,
+            skip: None,
+            head: Vec::new(),
+            tail: Vec::new(),
+            skipped: 0,
+        }
     }
 
     /// The buffer, with room at its end for the next read.
@@ -117,10 +134,15 @@ impl Decoder {
         self.skip.as_ref().is_some_and(|skip| skip.bytes > RUNAWAY)
     }
 
+    /// The number of the line that is being skipped, if its end has not come yet.
+    pub(crate) fn skipping(&self) -> Option<u64> {
+        self.skip.as_ref().map(|_| self.skipped)
+    }
+
     /// The next line, if a whole one is there.
     pub(crate) fn next_frame(&mut self) -> Option<Frame<'_>> {
         match self.find()? {
-            Found::Oversize => Some(Frame::Broken { flaw: Flaw::Oversize, head: &self.head }),
+            Found::Oversize => Some(Frame::Broken { flaw: Flaw::Oversize, head: &self.head, tail: &self.tail }),
             Found::Line(range) => Some(judge(&self.buffer[range])),
         }
     }
@@ -131,13 +153,16 @@ impl Decoder {
             let newline = newline(unseen);
             match (&mut self.skip, newline) {
                 (Some(_), Some(at)) => {
+                    extend_tail(&mut self.tail, &unseen[..at]);
                     self.searched += at + 1;
                     self.start = self.searched;
                     self.skip = None;
+                    self.skipped += 1;
                     return Some(Found::Oversize);
                 }
                 (Some(skip), None) => {
                     skip.bytes += unseen.len();
+                    extend_tail(&mut self.tail, unseen);
                     self.forget();
                     return None;
                 }
@@ -146,7 +171,7 @@ impl Decoder {
                     self.searched += at + 1;
                     self.start = self.searched;
                     if line.len() > self.cap {
-                        self.keep_head(line);
+                        self.keep_ends(line);
                         return Some(Found::Oversize);
                     }
                     if !self.buffer[line.clone()].trim_ascii().is_empty() {
@@ -157,7 +182,7 @@ impl Decoder {
                     self.searched = self.buffer.len();
                     let bytes = self.searched - self.start;
                     if bytes > self.cap {
-                        self.keep_head(self.start..self.searched);
+                        self.keep_ends(self.start..self.searched);
                         self.skip = Some(Skip { bytes });
                         self.forget();
                     }
@@ -167,11 +192,13 @@ impl Decoder {
         }
     }
 
-    fn keep_head(&mut self, line: Range<usize>) {
+    fn keep_ends(&mut self, line: Range<usize>) {
         // Not more than the cap, so that the head never depends on how the bytes came.
         let end = line.end.min(line.start + HEAD.min(self.cap));
         self.head.clear();
         self.head.extend_from_slice(&self.buffer[line.start..end]);
+        self.tail.clear();
+        extend_tail(&mut self.tail, &self.buffer[line]);
     }
 
     fn forget(&mut self) {
@@ -182,13 +209,18 @@ impl Decoder {
 }
 
 fn judge(line: &[u8]) -> Frame<'_> {
-    let line = line.trim_ascii();
-    let head = &line[..line.len().min(HEAD)];
-    match std::str::from_utf8(line) {
-        Err(_) => Frame::Broken { flaw: Flaw::Utf8, head },
-        Ok(_) if is_too_deep(line) => Frame::Broken { flaw: Flaw::Depth, head },
+    let head = line.trim_ascii();
+    match std::str::from_utf8(head) {
+        Err(_) => Frame::Broken { flaw: Flaw::Utf8, head, tail: &[] },
+        Ok(_) if is_too_deep(head) => Frame::Broken { flaw: Flaw::Depth, head, tail: &[] },
         Ok(text) => Frame::Line(text),
     }
+}
+
+/// Appends to the last bytes of a line; what is no longer among the last is dropped.
+fn extend_tail(tail: &mut Vec<u8>, more: &[u8]) {
+    tail.extend_from_slice(&more[more.len().saturating_sub(TAIL)..]);
+    tail.drain(..tail.len().saturating_sub(TAIL));
 }
 
 /// Where the first newline is. `BufRead` searches a word at a time, which a loop over the bytes does not.
@@ -238,8 +270,11 @@ mod tests {
 
     use super::*;
 
-    /// All frames of a stream that comes in these chunks, as owned text; broken ones as flaw and head.
-    fn decode<'a>(cap: usize, chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<Result<String, (Flaw, Vec<u8>)>> {
+    /// A broken frame: its flaw, its head and its tail.
+    type Broken = (Flaw, Vec<u8>, Vec<u8>);
+
+    /// All frames of a stream that comes in these chunks, as owned.
+    fn decode<'a>(cap: usize, chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<Result<String, Broken>> {
         let mut decoder = Decoder::new(cap);
         let mut frames = Vec::new();
         for chunk in chunks {
@@ -248,7 +283,7 @@ mod tests {
                 while let Some(frame) = decoder.next_frame() {
                     frames.push(match frame {
                         Frame::Line(text) => Ok(text.to_owned()),
-                        Frame::Broken { flaw, head } => Err((flaw, head.to_vec())),
+                        Frame::Broken { flaw, head, tail } => Err((flaw, head.to_vec(), tail.to_vec())),
                     });
                 }
             }
@@ -268,16 +303,50 @@ mod tests {
     #[test]
     fn the_cap_is_exact() {
         assert_eq!(decode(4, [&b"aaaa\nbbbbb\ncc\n"[..]])[0], Ok("aaaa".to_owned()));
-        assert_eq!(decode(4, [&b"aaaa\nbbbbb\ncc\n"[..]])[1], Err((Flaw::Oversize, b"bbbb".to_vec())));
+        assert_eq!(
+            decode(4, [&b"aaaa\nbbbbb\ncc\n"[..]])[1],
+            Err((Flaw::Oversize, b"bbbb".to_vec(), b"bbbbb".to_vec()))
+        );
         assert_eq!(decode(4, [&b"aaaa\nbbbbb\ncc\n"[..]])[2], Ok("cc".to_owned()));
     }
 
     #[test]
     fn depth_is_counted_outside_of_strings_only() {
         assert!(decode(4096, [&*nested(MAX_DEPTH)])[0].is_ok());
-        assert!(matches!(decode(4096, [&*nested(MAX_DEPTH + 1)])[0], Err((Flaw::Depth, _))));
+        assert!(matches!(decode(4096, [&*nested(MAX_DEPTH + 1)])[0], Err((Flaw::Depth, ..))));
         let text = format!("[\"\\\"{}\"]\n", "[".repeat(100));
         assert_eq!(decode(4096, [text.as_bytes()]), [Ok(text.trim().to_owned())]);
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_keeps_its_first_and_its_last_bytes() {
+        let line = [&b"first"[..], &vec![b'x'; 3 * READ], &b"last\n"[..]].concat();
+        for cut in [1, 100, READ, line.len() - 1] {
+            let frames = decode(1000, [&line[..cut], &line[cut..]]);
+            let [Err((Flaw::Oversize, head, tail))] = &frames[..] else { panic!("{} frames", frames.len()) };
+            assert_eq!((head.len(), tail.len()), (HEAD, TAIL));
+            assert!(head.starts_with(b"first") && tail.ends_with(b"xlast"), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_short_line_that_is_broken_is_kept_whole() {
+        let line = [&[b'x'; 4 * HEAD][..], b"\xff", &[b'y'; HEAD], b"\n"].concat();
+        assert_eq!(decode(4096, [&line[..]]), [Err((Flaw::Utf8, line.trim_ascii().to_vec(), Vec::new()))]);
+    }
+
+    #[test]
+    fn each_line_that_is_skipped_has_its_own_number() {
+        let mut decoder = Decoder::new(4);
+        let mut feed = |bytes: &[u8]| {
+            decoder.space().extend_from_slice(bytes);
+            while decoder.next_frame().is_some() {}
+            decoder.skipping()
+        };
+        assert_eq!(
+            [&b"a\nb"[..], b"bbbb", b"bb", b"b\ncccccc", b"\n"].map(&mut feed),
+            [None, Some(0), Some(0), Some(1), None]
+        );
     }
 
     #[test]

@@ -124,7 +124,7 @@ async fn guard(shared: Arc<Shared>, body: Arc<Body>) {
         ended = shared.ended() => {
             let exit = match ended {
                 Ended::Output | Ended::Input | Ended::Broken(_) => timeout(SECOND_SIGN, process.exited()).await.ok(),
-                Ended::Stalled(_) | Ended::RunAway => None,
+                Ended::Stalled(_) | Ended::RunAway | Ended::Flood => None,
             };
             (exit, Some(ended))
         }
@@ -137,7 +137,7 @@ async fn guard(shared: Arc<Shared>, body: Arc<Body>) {
 
 impl Body {
     fn words(&self, shared: &Shared) -> Words {
-        Words { stderr_tail: self.process.stderr_tail(), noise: shared.noise() }
+        Words { stderr_tail: self.process.stderr_tail(), noise: shared.noise(), beyond: self.process.beyond() }
     }
 
     fn count_stderr(&self, shared: &Shared) {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use ostler_core::CallError;
 use ostler_core::status::{Fault, FaultClass};
+use ostler_telemetry::log::line;
 use serde_json::value::RawValue;
-use tokio::time::error::Elapsed;
 use tokio::time::{sleep, timeout};
 
 use crate::clock;
@@ -85,32 +85,52 @@ impl Start<'_> {
         }
         // Silence: a legacy server that ignores the probe, or any server that starts slowly. From here on the answer to
         // `initialize` decides, and the probe's answer only counts if `initialize` is refused: a server that has
-        // accepted it must not be spoken to in the other era.
+        // accepted it must not be spoken to in the other era. The two answers may come in any order.
         let mut hello = pin!(self.initialize());
-        let answer = tokio::select! {
+        tokio::select! {
             biased;
-            answer = &mut probe => match answer {
-                Ok(discovered) => return self.settle_late(discovered, timeout(window, hello).await).await,
+            discovered = &mut probe => match discovered {
+                Ok(_) => match timeout(window, hello).await {
+                    Err(_) | Ok(Err(CallError::Remote { .. })) => self.read_discovered(discovered).await,
+                    Ok(hello) => self.read_initialized(hello).await,
+                },
                 Err(lost @ (CallError::ServerLost { .. } | CallError::TimedOut { .. })) => {
-                    return Err(self.fail(INITIALIZE, lost).await);
+                    Err(self.fail(INITIALIZE, lost).await)
                 }
-                // The late refusal of a slow legacy server.
-                Err(_) => hello.await,
+                // The late refusal of a slow server: a legacy one that is greeted next, or one that refuses both.
+                Err(_) => match hello.await {
+                    refusal @ Err(CallError::Remote { .. }) => self.choose(discovered, refusal).await,
+                    hello => self.read_initialized(hello).await,
+                },
             },
-            answer = &mut hello => answer,
-        };
-        self.read_initialized(answer).await
-    }
-
-    /// The probe was answered after `initialize` was sent, too.
-    async fn settle_late(&self, discovered: Box<RawValue>, hello: Result<Raw, Elapsed>) -> Result<Greeting, Failure> {
-        match hello {
-            Err(_) | Ok(Err(CallError::Remote { .. })) => self.read_discovered(Ok(discovered)).await,
-            Ok(hello) => self.read_initialized(hello).await,
+            hello = &mut hello => match hello {
+                Err(CallError::Remote { .. }) => {
+                    // A refusal that names a modern revision settles the era, and the probe's answer will come. Any
+                    // other could be a legacy server's, which may never answer it.
+                    if names_modern(&hello) {
+                        return self.choose(probe.await, hello).await;
+                    }
+                    match timeout(window, probe).await {
+                        Ok(discovered) => self.choose(discovered, hello).await,
+                        Err(_) => self.read_initialized(hello).await,
+                    }
+                }
+                hello => self.read_initialized(hello).await,
+            },
         }
     }
 
-    /// The probe was answered in time.
+    /// Goes on with the probe's answer if it says anything of a modern server, else with the refusal of `initialize`.
+    async fn choose(&self, discovered: Raw, refusal: Raw) -> Result<Greeting, Failure> {
+        match discovered {
+            Ok(_) | Err(CallError::ServerLost { .. }) => self.read_discovered(discovered).await,
+            Err(CallError::Remote { code, .. }) if MODERN_ERRORS.contains(&code) => self.judge(discovered).await,
+            Err(_) if names_modern(&refusal) => self.judge(refusal).await,
+            Err(_) => self.read_initialized(refusal).await,
+        }
+    }
+
+    /// The first question was answered, and nothing else is open.
     async fn judge(&self, answer: Raw) -> Result<Greeting, Failure> {
         match answer {
             Ok(_) => self.read_discovered(answer).await,
@@ -125,7 +145,7 @@ impl Start<'_> {
                         let answer = self.initialize().await;
                         self.read_initialized(answer).await
                     }
-                    None => Err(self.incompatible(&supported)),
+                    None => Err(self.refused(DISCOVER, &answer, &supported)),
                 }
             }
             Err(CallError::Remote { .. } | CallError::Protocol { .. }) => {
@@ -181,8 +201,8 @@ impl Start<'_> {
     async fn read_initialized(&self, answer: Raw) -> Result<Greeting, Failure> {
         let result = match answer {
             Ok(result) => result,
-            Err(CallError::Remote { code: -32022, data, .. }) => {
-                return Err(self.incompatible(&supported(data.as_deref())));
+            Err(CallError::Remote { code: -32022, ref data, .. }) => {
+                return Err(self.refused(INITIALIZE, &answer, &supported(data.as_deref())));
             }
             Err(error) => return Err(self.fail(INITIALIZE, error).await),
         };
@@ -210,14 +230,26 @@ impl Start<'_> {
         Failure { fault: error::broken_start(FaultClass::Protocol, what, &why, self.life.words()), has_died: false }
     }
 
+    /// A modern refusal: it names what it supports, or wants something else that we do not have.
+    fn refused(&self, what: &str, answer: &Raw, supported: &[String]) -> Failure {
+        match answer {
+            Err(error) if supported.is_empty() => self.unusable(&format!("{what} was refused: {error}")),
+            Err(_) | Ok(_) => self.incompatible(supported),
+        }
+    }
+
     fn incompatible(&self, theirs: &[String]) -> Failure {
         let ours: Vec<&str> = crate::revision::ALL.iter().map(|revision| revision.name).collect();
-        let theirs: String = theirs.join(", ").chars().take(200).collect();
-        let mut fault = Fault::new(
-            FaultClass::Incompatible,
-            format!("no common protocol revision: it speaks '{theirs}', we speak {}", ours.join(", ")),
-        )
-        .with_hint("use another version of the server, or a newer one of ours");
+        let theirs = match line(&theirs.join(", "), error::QUOTE) {
+            theirs if theirs.is_empty() => "names none".to_owned(),
+            theirs => format!("speaks '{theirs}'"),
+        };
+        self.unusable(&format!("no common protocol revision: it {theirs}, we speak {}", ours.join(", ")))
+    }
+
+    fn unusable(&self, why: &str) -> Failure {
+        let mut fault = Fault::new(FaultClass::Incompatible, line(why, error::MESSAGE))
+            .with_hint("use another version of the server, or a newer one of ours");
         fault.stderr_tail = self.life.words().stderr_tail;
         Failure { fault, has_died: false }
     }
@@ -238,6 +270,14 @@ pub(crate) async fn failure(life: &Life, what: &'static str, error: CallError, a
             Failure { fault: error::broken_start(FaultClass::Protocol, what, &error, life.words()), has_died: false }
         }
     }
+}
+
+/// Whether an answer refuses in the modern way, and names a modern revision that we share.
+fn names_modern(answer: &Raw) -> bool {
+    let Err(CallError::Remote { code, data, .. }) = answer else { return false };
+    let supported = supported(data.as_deref());
+    MODERN_ERRORS.contains(code)
+        && Revision::newest_of(supported.iter().map(String::as_str)).is_some_and(|newest| newest.era == Era::Modern)
 }
 
 fn supported(data: Option<&RawValue>) -> Vec<String> {

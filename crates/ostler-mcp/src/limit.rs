@@ -22,6 +22,8 @@ pub struct Limits {
     pub pages: usize,
     /// How many items of one list are read.
     pub items: usize,
+    /// How many bytes of one list are kept.
+    pub list_bytes: usize,
 }
 
 impl Default for Limits {
@@ -34,6 +36,7 @@ impl Default for Limits {
             list_window: Duration::from_secs(30),
             pages: 1_000,
             items: 10_000,
+            list_bytes: 32 << 20,
         }
     }
 }

@@ -22,6 +22,8 @@ pub(crate) enum Feature {
     ResultType,
     /// The server may send requests of its own.
     ServerRequests,
+    /// The server may send several messages as one array.
+    Batches,
 }
 
 /// One revision.
@@ -39,7 +41,11 @@ const LEGACY: &[Feature] = &[Feature::Ping, Feature::ServerRequests];
 /// All that we speak, oldest first.
 pub(crate) static ALL: [Revision; 5] = [
     Revision { name: "2024-11-05", era: Era::Legacy, features: LEGACY },
-    Revision { name: "2025-03-26", era: Era::Legacy, features: LEGACY },
+    Revision {
+        name: "2025-03-26",
+        era: Era::Legacy,
+        features: &[Feature::Ping, Feature::ServerRequests, Feature::Batches],
+    },
     Revision { name: "2025-06-18", era: Era::Legacy, features: LEGACY },
     Revision { name: "2025-11-25", era: Era::Legacy, features: LEGACY },
     Revision {
@@ -95,5 +101,11 @@ mod tests {
     fn a_modern_revision_has_no_ping_and_no_requests_of_the_server() {
         assert!(!NEWEST_MODERN.has(Feature::Ping) && !NEWEST_MODERN.has(Feature::ServerRequests));
         assert!(NEWEST_LEGACY.has(Feature::Ping) && !NEWEST_LEGACY.has(Feature::ResultType));
+    }
+
+    #[test]
+    fn one_revision_alone_has_batches() {
+        let with: Vec<_> = ALL.iter().filter(|revision| revision.has(Feature::Batches)).collect();
+        assert_eq!(with, [&ALL[1]]);
     }
 }

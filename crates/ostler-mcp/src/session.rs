@@ -14,18 +14,21 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use ostler_core::catalogue::Kind;
 use ostler_core::port::{BoxFuture, Inbound, Observer};
 use ostler_core::status::Fault;
 use ostler_core::{CallError, Incarnation, ServerId};
 use serde_json::value::RawValue;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::timeout_at;
 
 use self::pending::{Pending, Refusal};
 use crate::clock;
 use crate::envelope::{self, RequestId};
+use crate::error;
 use crate::limit::Limits;
 use crate::meta::{self, Additions};
 use crate::meter::Meter;
@@ -37,8 +40,8 @@ const OUTBOUND: usize = 64;
 /// How many odd lines are kept, to show them to a person.
 const NOISE_LINES: usize = 5;
 
-/// How much of each.
-const NOISE_CHARS: usize = 200;
+/// How many calls off the server can be waiting beside the queue.
+const CANCELS: usize = 1024;
 
 /// All that a session is made of.
 pub(crate) struct Parts {
@@ -66,6 +69,8 @@ pub(crate) enum Ended {
     Broken(String),
     /// A line without end.
     RunAway,
+    /// Notifications without end.
+    Flood,
 }
 
 /// One request.
@@ -88,6 +93,9 @@ pub(crate) struct Shared {
     pending: Mutex<Pending>,
     counter: Mutex<Counter>,
     noise: Mutex<VecDeque<String>>,
+    cancels: Cancels,
+    /// The lists that a subscription has just been asked for, until it is acknowledged.
+    subscribing: Mutex<Vec<Kind>>,
     ended: watch::Sender<Option<Ended>>,
     lost: watch::Sender<Option<Arc<Fault>>>,
 }
@@ -125,6 +133,8 @@ impl Session {
             pending: Mutex::new(Pending::new(parts.limits.pending)),
             counter: Mutex::new(Counter { last: 0, dice: fastrand::Rng::new() }),
             noise: Mutex::new(VecDeque::new()),
+            cancels: Cancels::default(),
+            subscribing: Mutex::new(Vec::new()),
             ended: watch::Sender::new(None),
             lost: watch::Sender::new(None),
         });
@@ -259,6 +269,12 @@ impl Shared {
         });
     }
 
+    /// Says that a subscription to changes of these lists is about to be sent: once it is acknowledged, each of them
+    /// counts as changed, for nobody has told what changed before.
+    pub(crate) fn subscribe(&self, kinds: &[Kind]) {
+        kinds.clone_into(&mut lock(&self.subscribing));
+    }
+
     /// The first lines on standard output that were no messages, cut and sanitised.
     pub(crate) fn noise(&self) -> Vec<String> {
         lock(&self.noise).iter().cloned().collect()
@@ -277,7 +293,7 @@ impl Shared {
     fn keep_noise(&self, line: &str) {
         let mut noise = lock(&self.noise);
         if noise.len() < NOISE_LINES {
-            noise.push_back(line.chars().filter(|char| !char.is_control()).take(NOISE_CHARS).collect());
+            noise.push_back(ostler_telemetry::log::line(line, error::QUOTE));
         }
     }
 
@@ -295,8 +311,40 @@ impl Shared {
         self.revision.get().is_some_and(|revision| !revision.has(Feature::ServerRequests))
     }
 
+    fn has(&self, feature: Feature) -> bool {
+        self.revision.get().is_some_and(|revision| revision.has(feature))
+    }
+
     fn pending(&self) -> MutexGuard<'_, Pending> {
         lock(&self.pending)
+    }
+}
+
+/// Requests to be called off at the server, for which the queue had no room: live calls wait in it, and the server may
+/// well read again. Whoever comes after [`CANCELS`] others is not told.
+#[derive(Default)]
+struct Cancels {
+    ids: Mutex<VecDeque<RequestId>>,
+    is_there: Notify,
+}
+
+impl Cancels {
+    fn push(&self, id: RequestId) {
+        let mut ids = lock(&self.ids);
+        if ids.len() < CANCELS {
+            ids.push_back(id);
+            self.is_there.notify_one();
+        }
+    }
+
+    /// Waits for the next one. Cancel-safe: one that is not taken is there for the next wait.
+    async fn next(&self) -> RequestId {
+        loop {
+            if let Some(id) = lock(&self.ids).pop_front() {
+                return id;
+            }
+            self.is_there.notified().await;
+        }
     }
 }
 
@@ -325,8 +373,10 @@ impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         let was_written = self.session.shared.pending().abandon(self.id);
         if was_written && self.can_be_cancelled {
-            // A full queue means that the server reads nothing; it would not read this either.
-            drop(self.session.outbound.try_send(Outgoing::Other(envelope::cancelled(self.id))));
+            let cancel = Outgoing::Other(envelope::cancelled(self.id));
+            if let Err(TrySendError::Full(_)) = self.session.outbound.try_send(cancel) {
+                self.session.shared.cancels.push(self.id);
+            }
         }
     }
 }

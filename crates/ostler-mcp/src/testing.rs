@@ -18,7 +18,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::clock;
 use crate::meter::Meter;
-use crate::transport::{Pipes, Process, Spawner};
+use crate::transport::{Beyond, Pipes, Process, Spawner};
 
 /// Counts by kind.
 #[derive(Default)]
@@ -101,8 +101,15 @@ pub(crate) struct Puppet {
 }
 
 impl Puppet {
+    /// Ends it. Only the first end counts.
     pub(crate) fn exit(&self, exit: Exit) {
-        self.end.send_if_modified(|end| end.replace(exit).is_none());
+        self.end.send_if_modified(|end| {
+            let is_first = end.is_none();
+            if is_first {
+                *end = Some(exit);
+            }
+            is_first
+        });
     }
 
     pub(crate) fn say(&self, stderr: &str) {
@@ -113,6 +120,10 @@ impl Puppet {
 impl Process for Puppet {
     fn pid(&self) -> Option<u32> {
         Some(77)
+    }
+
+    fn beyond(&self) -> Option<Beyond> {
+        None
     }
 
     fn exited(&self) -> BoxFuture<'_, Exit> {

@@ -26,6 +26,15 @@ pub(crate) struct Pipes {
     pub(crate) process: Arc<dyn Process>,
 }
 
+/// A cause of death that an exit status does not tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Beyond {
+    /// Its memory limit.
+    OutOfMemory,
+    /// The process that keeps all children was lost, and all of them with it.
+    ReaperLost,
+}
+
 /// The life of the other side. Dropping the last handle ends it.
 pub(crate) trait Process: Send + Sync {
     /// Its process id, if it has one.
@@ -38,6 +47,8 @@ pub(crate) trait Process: Send + Sync {
     fn stop(&self, grace: Duration) -> BoxFuture<'_, ()>;
     /// Waits until nothing of it is left.
     fn released(&self) -> BoxFuture<'_, ()>;
+    /// What ended it that its exit does not tell. Known once it has exited.
+    fn beyond(&self) -> Option<Beyond>;
     /// The last lines of its standard error, sanitised.
     fn stderr_tail(&self) -> String;
     /// How many lines it wrote to standard error.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use ostler_core::CallError;
 use ostler_core::catalogue::{Catalogue, Kind};
-use ostler_core::port::{BoxFuture, Inbound, Outcome, Request, Upstream};
+use ostler_core::port::{BoxFuture, Outcome, Request, Upstream};
 use ostler_core::status::Fault;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -50,12 +50,11 @@ impl Live {
         declared: Declared,
         limits: Limits,
         catalogue: Catalogue,
-        inbound: Arc<dyn Inbound>,
     ) -> Self {
         let life = Arc::new(life);
         let kinds = changing(declared);
         let listener = (revision.has(Feature::Listen) && !kinds.is_empty())
-            .then(|| tokio::spawn(listen(Arc::clone(&life), revision, kinds, inbound)).abort_handle());
+            .then(|| tokio::spawn(listen(Arc::clone(&life), revision, kinds)).abort_handle());
         let catalogue = Mutex::new(catalogue);
         Self { life, revision, declared, limits, catalogue, listener, ignores_ping: AtomicBool::new(false) }
     }
@@ -187,7 +186,9 @@ fn changing(declared: Declared) -> Vec<Kind> {
 }
 
 /// Keeps a `subscriptions/listen` open as long as the incarnation lives.
-async fn listen(life: Arc<Life>, revision: &'static Revision, kinds: Vec<Kind>, inbound: Arc<dyn Inbound>) {
+///
+/// What changed before it stands, the server tells nobody: when it acknowledges, the reader reports all as changed.
+async fn listen(life: Arc<Life>, revision: &'static Revision, kinds: Vec<Kind>) {
     let names: Vec<&str> = kinds
         .iter()
         .map(|kind| match kind {
@@ -201,6 +202,7 @@ async fn listen(life: Arc<Life>, revision: &'static Revision, kinds: Vec<Kind>, 
     let mut pause = shortest;
     loop {
         let began = clock::now();
+        life.session().shared().subscribe(&kinds);
         let end = life.ask("subscriptions/listen", Some(params.clone()), revision, began + LISTEN).await;
         if let Err(CallError::ServerLost { .. } | CallError::Remote { code: UNKNOWN_METHOD, .. }) = end {
             return;
@@ -211,10 +213,6 @@ async fn listen(life: Arc<Life>, revision: &'static Revision, kinds: Vec<Kind>, 
         }
         sleep(pause).await;
         pause = (pause * 2).min(longest);
-        // Nobody told us what changed meanwhile.
-        for kind in &kinds {
-            inbound.changed(*kind);
-        }
     }
 }
 

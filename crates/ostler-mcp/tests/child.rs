@@ -10,7 +10,7 @@ use ostler_core::port::{
 use ostler_core::status::{DeathReason, Exit, Fault, FaultClass};
 use ostler_core::{CallError, Incarnation, Secret, ServerId};
 use ostler_mcp::{EraChoice, Limits, StdioConnector, StdioSpec};
-use ostler_process::{Ladder, Reaper, ReaperOptions};
+use ostler_process::{Ladder, Reaper, ReaperOptions, ResourceLimits, Sandbox};
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
@@ -64,11 +64,13 @@ fn connector(args: &[&str]) -> StdioConnector {
         args: args.iter().map(Into::into).collect(),
         env: vec![("TOKEN".into(), Secret::new("hunter2"))],
         cwd: None,
+        resources: ResourceLimits::default(),
+        sandbox: Sandbox::Off,
         ladder: Ladder::default(),
         limits: Limits::default(),
         era: EraChoice::Auto,
     };
-    StdioConnector::new(spec, Reaper::start(ReaperOptions { program: None }))
+    StdioConnector::new(spec, Reaper::start(ReaperOptions::default()))
 }
 
 async fn connect(connector: &StdioConnector) -> (Result<Connection, Fault>, oneshot::Receiver<()>) {

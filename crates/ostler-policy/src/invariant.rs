@@ -1,13 +1,17 @@
 //! What every step of the machine keeps, as named predicates.
 //!
 //! [`crate::machine::step`] checks them in debug builds, so every test of the runtime and every simulation does too.
-//! They judge one step by its two states; what spans many steps is tested by the model in the machine's tests.
+//! They judge one step by its two states; what spans many steps is tested by the model in the machine's tests. Here are
+//! those of starts, deaths, orders and notices; `serving` has the others.
+
+mod serving;
 
 use std::time::Instant;
 
 use ostler_core::ServerState;
 use ostler_core::status::Notice;
 
+pub use self::serving::*;
 use crate::machine::{Effect, Event, Policy, State};
 
 /// One step: all that went in and all that came out.
@@ -34,7 +38,7 @@ pub type Predicate = fn(&Step<'_>) -> bool;
 pub const ALL: &[(&str, Predicate)] = &[
     ("a_delay_is_never_above_the_cap", a_delay_is_never_above_the_cap),
     ("a_connect_has_a_permit_and_follows_a_release", a_connect_has_a_permit_and_follows_a_release),
-    ("a_lease_ends_by_its_release_alone", a_lease_ends_by_its_release_alone),
+    ("a_lease_ends_by_its_release_or_as_a_zombie", a_lease_ends_by_its_release_or_as_a_zombie),
     ("a_disconnect_is_for_the_live_incarnation", a_disconnect_is_for_the_live_incarnation),
     ("a_permit_asked_for_is_returned_once", a_permit_asked_for_is_returned_once),
     ("a_number_is_given_out_once", a_number_is_given_out_once),
@@ -47,6 +51,20 @@ pub const ALL: &[(&str, Predicate)] = &[
     ("a_state_has_a_deadline_if_time_ends_it", a_state_has_a_deadline_if_time_ends_it),
     ("a_restart_is_counted_with_its_connect", a_restart_is_counted_with_its_connect),
     ("tools_leave_by_order_alone", tools_leave_by_order_alone),
+    ("too_many_restarts_of_late_are_a_quarantine", too_many_restarts_of_late_are_a_quarantine),
+    ("every_automatic_restart_is_counted", every_automatic_restart_is_counted),
+    ("a_failed_try_goes_back_into_quarantine", a_failed_try_goes_back_into_quarantine),
+    ("a_server_sleeps_only_if_it_may", a_server_sleeps_only_if_it_may),
+    ("a_call_wakes_who_sleeps", a_call_wakes_who_sleeps),
+    ("an_expected_exit_is_no_failure", an_expected_exit_is_no_failure),
+    ("a_server_that_serves_is_probed", a_server_that_serves_is_probed),
+    ("a_probe_is_due_and_has_its_time", a_probe_is_due_and_has_its_time),
+    ("misses_have_an_end", misses_have_an_end),
+    ("a_hold_is_short_and_harmless", a_hold_is_short_and_harmless),
+    ("a_stop_ends_by_time_alone", a_stop_ends_by_time_alone),
+    ("a_zombie_is_declared_when_patience_ends", a_zombie_is_declared_when_patience_ends),
+    ("a_start_waits_in_its_line", a_start_waits_in_its_line),
+    ("a_shutdown_forgets_nothing", a_shutdown_forgets_nothing),
 ];
 
 /// The name of the first predicate that does not hold for `step`.
@@ -85,19 +103,21 @@ pub fn a_connect_has_a_permit_and_follows_a_release(step: &Step<'_>) -> bool {
     })
 }
 
-/// An incarnation counts as gone when its release was reported, not before; as there, when it is connected.
+/// An incarnation counts as gone when its release was reported or it was given up, not before; as there, when it is
+/// connected.
 ///
 /// With something left of it, no permit is asked for, and the server is neither idle, stopped nor disabled.
-pub fn a_lease_ends_by_its_release_alone(step: &Step<'_>) -> bool {
+pub fn a_lease_ends_by_its_release_or_as_a_zombie(step: &Step<'_>) -> bool {
     let ended = !step.before.is_released() && step.after.is_released();
     let reported =
         matches!(step.event, Event::Released { incarnation } if step.before.incarnation() == Some(*incarnation));
+    let given_up = step.count(|effect| matches!(effect, Effect::Zombie { .. })) > 0;
     let began = step.before.is_released() && !step.after.is_released();
     let at_rest = matches!(
         step.after.view(),
         ServerState::Disabled | ServerState::Idle | ServerState::Queued | ServerState::Stopped
     );
-    (!ended || reported) && began == step.connects() && (step.after.is_released() || !at_rest)
+    (!ended || reported || given_up) && began == step.connects() && (step.after.is_released() || !at_rest)
 }
 
 /// Only what lives is disconnected, and it does not live on.
@@ -161,7 +181,7 @@ pub fn a_shutdown_is_final(step: &Step<'_>) -> bool {
     }
     matches!(step.after.view(), ServerState::Stopping | ServerState::Stopped | ServerState::Disabled)
         && step.after.permit().is_none()
-        && step.after.wake_at().is_none()
+        && (step.after.view() == ServerState::Stopping || step.after.wake_at().is_none())
 }
 
 /// A disabled server leaves that state only if it is wanted by an order and by its policy.
@@ -175,7 +195,7 @@ pub fn a_disabled_server_stays_so(step: &Step<'_>) -> bool {
 /// Each kind of notice is given at most once a streak; that it was given is forgotten only with the streak.
 pub fn a_notice_is_given_once_a_streak(step: &Step<'_>) -> bool {
     let (before, after) = (step.before.ledger().told(), step.after.ledger().told());
-    let settled = step.before.view() == ServerState::Ready && step.before.wake_at().is_some_and(|due| due <= step.now);
+    let settled = step.before.stable_at().is_some_and(|due| due <= step.now);
     let by_order = matches!(step.event, Event::Start | Event::Restart | Event::Stop | Event::Disable);
     let streak_ended = settled || by_order;
     let forgotten = before.failing && !after.failing
@@ -194,7 +214,7 @@ pub fn a_notice_is_given_once_a_streak(step: &Step<'_>) -> bool {
                 after.action.contains(&fault.class) && (streak_ended || !before.action.contains(&fault.class))
             }
             Notice::Recovered => settled,
-            Notice::Catalogue(_) => false,
+            Notice::Catalogue(_) | Notice::Together(_) | Notice::HostProblem => false,
         }
     });
     news && (streak_ended || !forgotten)
@@ -208,14 +228,13 @@ pub fn a_deadline_is_never_in_the_past(step: &Step<'_>) -> bool {
 /// States that time alone ends have a deadline; states that only the world or a person ends have none.
 pub fn a_state_has_a_deadline_if_time_ends_it(step: &Step<'_>) -> bool {
     match step.after.view() {
-        ServerState::Starting | ServerState::Backoff | ServerState::Quarantined => step.after.wake_at().is_some(),
-        ServerState::Ready | ServerState::NeedsAction => true,
-        ServerState::Disabled
-        | ServerState::Idle
-        | ServerState::Queued
-        | ServerState::Degraded
-        | ServerState::Stopping
-        | ServerState::Stopped => step.after.wake_at().is_none(),
+        ServerState::Starting | ServerState::Stopping | ServerState::Backoff | ServerState::Quarantined => {
+            step.after.wake_at().is_some()
+        }
+        ServerState::Ready | ServerState::Degraded | ServerState::NeedsAction => true,
+        ServerState::Disabled | ServerState::Idle | ServerState::Queued | ServerState::Stopped => {
+            step.after.wake_at().is_none()
+        }
     }
 }
 

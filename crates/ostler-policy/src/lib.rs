@@ -5,12 +5,16 @@
 
 #![warn(missing_docs)]
 
+pub mod brake;
+pub mod chorus;
 pub mod gate;
 pub mod invariant;
 pub mod machine;
 pub mod reconcile;
 pub mod schedule;
 
-pub use gate::{Gate, StartClass};
-pub use machine::{Effect, Event, Policy, Restart, State, step};
+pub use brake::{Brake, Verdict};
+pub use chorus::{Chorus, Voice};
+pub use gate::{Gate, StartClass, StartKind};
+pub use machine::{Effect, Event, Intensity, OnRestart, Policy, Remembered, Restart, State, step};
 pub use schedule::{Schedule, ScheduleError};

@@ -4,13 +4,16 @@
 //! deadline instead of many timers: after each step the shell arms one timer for [`State::wake_at`] and sends
 //! [`Event::Tick`] when it is due. A tick that is early or late does no harm.
 //!
-//! Neighbours: `ledger` (failures in a row and what was said of them), `transition` (what each event does in each
-//! state), `crate::invariant` (what every step keeps).
+//! Neighbours: `ledger` (failures in a row and what was said of them), `transition` with `serving` and `verdict` (what
+//! each event does in each state), `memory` (what outlives our process), `crate::invariant` (what every step keeps).
 
 mod ledger;
+mod memory;
 mod policy;
+mod serving;
 mod state;
 mod transition;
+mod verdict;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +21,9 @@ use std::time::{Duration, Instant};
 use ostler_core::Incarnation;
 use ostler_core::status::{DeathReason, Fault, Notice};
 
-pub use self::policy::{Policy, Restart};
+pub(crate) use self::ledger::of_late;
+pub use self::memory::Remembered;
+pub use self::policy::{Intensity, KILL_PATIENCE, OnRestart, Policy, Restart};
 pub use self::state::State;
 use self::transition::Transition;
 pub use crate::gate::StartClass;
@@ -26,6 +31,9 @@ use crate::invariant;
 
 /// How many probes in a row a server may miss before it counts as hung.
 pub const PROBE_MISSES: u32 = 3;
+
+/// How long a server may ask to be left alone at a time.
+pub const MAX_HOLD: Duration = Duration::from_mins(5);
 
 /// How long all starts wait after one failed because this host is short of something.
 pub const HOST_PAUSE: Duration = Duration::from_secs(5);
@@ -41,7 +49,8 @@ pub const RETRY_ON_CALL: Duration = Duration::from_secs(30);
 pub enum Event {
     /// The server is wanted: at boot, after it was enabled, or by a person. Ignored if the policy disables it.
     ///
-    /// While it waits for its next try, this is the next try, and the failures are forgiven.
+    /// While it waits for its next try, this is the next try, and the failures are forgiven. A lazy server that is
+    /// stopped only becomes idle by it; sent to an idle one it is a start.
     Start,
     /// A person stops it.
     Stop,
@@ -70,13 +79,26 @@ pub enum Event {
         fault: Arc<Fault>,
     },
     /// Nothing is left of the incarnation: its lease was dropped. Exactly one follows each [`Effect::Connect`], and the
-    /// next start waits for it. It may come before [`Event::Down`] and does not replace it.
+    /// next start waits for it, unless [`Effect::Zombie`] was faster. It may come before [`Event::Down`] and does not
+    /// replace it.
     Released {
         /// Which one.
         incarnation: Incarnation,
     },
     /// Somebody calls a tool of this server.
     Called,
+    /// The policy's `idle_stop` has passed without a call, and none is in flight.
+    Idle {
+        /// Which one.
+        incarnation: Incarnation,
+    },
+    /// The incarnation asked to be left alone for a while. See [`State::held_until`].
+    Throttled {
+        /// Which one.
+        incarnation: Incarnation,
+        /// Until when. At most [`MAX_HOLD`] counts.
+        until: Instant,
+    },
     /// The incarnation answered a probe.
     ProbeOk {
         /// Which one.
@@ -102,6 +124,8 @@ impl Event {
             | Self::Up { incarnation }
             | Self::Down { incarnation, .. }
             | Self::Released { incarnation }
+            | Self::Idle { incarnation }
+            | Self::Throttled { incarnation, .. }
             | Self::ProbeOk { incarnation }
             | Self::ProbeMissed { incarnation } => Some(*incarnation),
         }
@@ -123,7 +147,7 @@ pub enum Effect {
         /// Whose.
         incarnation: Incarnation,
     },
-    /// Starts the incarnation. Nothing of an earlier one is left.
+    /// Starts the incarnation. Nothing of an earlier one is left that was not given up.
     Connect {
         /// Which one.
         incarnation: Incarnation,
@@ -136,6 +160,20 @@ pub enum Effect {
         incarnation: Incarnation,
         /// How long it may take before it is killed.
         grace: Duration,
+    },
+    /// Asks the incarnation whether it lives. Answered with [`Event::ProbeOk`] or [`Event::ProbeMissed`]. Not answered at
+    /// all, if calls that are within their deadlines keep it busy.
+    Probe {
+        /// Which one.
+        incarnation: Incarnation,
+        /// When it has missed the probe.
+        deadline: Instant,
+    },
+    /// What is left of the incarnation cannot be ended: its lease is taken away, so that the next one can start. It must
+    /// be able to answer nothing any more, and somebody should look at the host.
+    Zombie {
+        /// Which one.
+        incarnation: Incarnation,
     },
     /// Tells whoever runs the fleet.
     Notify(Notice),

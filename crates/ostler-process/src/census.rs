@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
+use std::sync::OnceLock;
 
 use crate::environment::COOKIE;
 
@@ -22,18 +23,23 @@ pub(crate) struct Process {
     /// It has ended and waits to be reaped; none of its threads lives.
     pub(crate) is_zombie: bool,
     /// When it started, in ticks since boot: with the number, its identity.
-    started: u64,
+    pub(crate) started: u64,
 }
 
 impl Process {
     /// Reads the process `pid`. `None`: there is none.
     pub(crate) fn read(pid: i32) -> Option<Self> {
-        Self::parse(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+        if !is_ours() {
+            return None;
+        }
+        Self::parse(pid, &fs::read(format!("/proc/{pid}/stat")).ok()?)
     }
 
-    /// Reads `proc_pid_stat(5)`. The name in parentheses may hold anything, so fields count from its end.
-    fn parse(pid: i32, stat: &str) -> Option<Self> {
-        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+    /// Reads `proc_pid_stat(5)`. The name in parentheses may hold anything, half a character too, so fields count from its
+    /// end.
+    fn parse(pid: i32, stat: &[u8]) -> Option<Self> {
+        let name_end = stat.iter().rposition(|byte| *byte == b')')?;
+        let fields: Vec<&str> = std::str::from_utf8(&stat[name_end + 1..]).ok()?.split_ascii_whitespace().collect();
         let number = |index: usize| fields.get(index)?.parse().ok();
         let threads = number(17)?;
         Some(Self {
@@ -78,6 +84,13 @@ impl Process {
     }
 }
 
+/// Whether the numbers in `/proc` are those that this process kills by. Not so in a new PID namespace without its own.
+pub(crate) fn is_ours() -> bool {
+    static IS_OURS: OnceLock<bool> = OnceLock::new();
+    let me = || fs::read_link("/proc/self").is_ok_and(|pid| *pid == *std::process::id().to_string());
+    *IS_OURS.get_or_init(me)
+}
+
 /// What the environment of a process says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Cookie {
@@ -104,18 +117,26 @@ impl Cookie {
     }
 }
 
-/// All processes at about one moment.
-#[derive(Debug, Default)]
+/// All processes at about one moment, this one among them.
+#[derive(Debug)]
 pub(crate) struct Census(BTreeMap<i32, Process>);
 
 impl Census {
-    pub(crate) fn take() -> Self {
-        let Ok(entries) = fs::read_dir("/proc") else { return Self::default() };
-        let numbers = entries.filter_map(|entry| {
+    /// `None`: nothing is known. `/proc` cannot be read (we are out of descriptors, say), or counts for another namespace.
+    pub(crate) fn take() -> Option<Self> {
+        if !is_ours() {
+            return None;
+        }
+        let numbers = fs::read_dir("/proc").ok()?.filter_map(|entry| {
             let name = entry.ok()?.file_name();
             std::str::from_utf8(name.as_bytes()).ok()?.parse::<i32>().ok()
         });
-        Self(numbers.filter_map(|pid| Some((pid, Process::read(pid)?))).collect())
+        Self::whole(numbers.filter_map(|pid| Some((pid, Process::read(pid)?))).collect())
+    }
+
+    /// A census that misses whoever takes it may miss anybody.
+    fn whole(processes: BTreeMap<i32, Process>) -> Option<Self> {
+        processes.contains_key(&std::process::id().cast_signed()).then_some(Self(processes))
     }
 
     /// Everybody.
@@ -157,17 +178,24 @@ mod tests {
 
     #[test]
     fn a_stat_line_is_read_behind_a_hostile_name() {
-        let stat = "42 (a) Z 1 (b) S 7 42 9 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 12345 99 1";
-        let expected = Process { pid: 42, parent: 7, group: 42, session: 9, is_zombie: false, started: 12_345 };
-        assert_eq!(Process::parse(42, stat), Some(expected));
-        assert_eq!(Process::parse(42, "42 (sh) S 7"), None);
+        let check = |name: &[u8]| {
+            let fields = b" S 7 42 9 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 12345 99 1";
+            let stat = [b"42 (", name, b")", fields.as_slice()].concat();
+            let expected = Process { pid: 42, parent: 7, group: 42, session: 9, is_zombie: false, started: 12_345 };
+            assert_eq!(Process::parse(42, &stat), Some(expected), "{name:?}");
+        };
+        check(b"a) Z 1 (b");
+        // A long name is cut at a byte, wherever its characters end.
+        check(&"\u{441}\u{435}\u{440}\u{432}\u{435}\u{440}\u{430}\u{445}".as_bytes()[..15]);
+        check(b"\xff\0");
+        assert_eq!(Process::parse(42, b"42 (sh) S 7"), None);
     }
 
     #[test]
     fn a_dead_first_thread_with_living_others_is_no_zombie() {
         let check = |threads: u32, expected: bool| {
             let stat = format!("42 (x) Z 7 42 9 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 {threads} 0 12345 99 1");
-            assert_eq!(Process::parse(42, &stat).unwrap().is_zombie, expected, "{threads} threads");
+            assert_eq!(Process::parse(42, stat.as_bytes()).unwrap().is_zombie, expected, "{threads} threads");
         };
         check(1, true);
         check(3, false);
@@ -224,9 +252,15 @@ mod tests {
     }
 
     #[test]
+    fn a_census_without_whoever_takes_it_is_none() {
+        assert!(Census::whole(BTreeMap::new()).is_none());
+        assert!(Census::whole(BTreeMap::from([(1, process(1, 0, 1)), (i32::MAX, process(i32::MAX, 1, 1))])).is_none());
+    }
+
+    #[test]
     fn this_process_finds_itself() {
         let me = i32::try_from(std::process::id()).unwrap();
         let parent = Process::read(me).unwrap().parent;
-        assert!(Census::take().below(parent, |_, _| None::<()>).iter().any(|(process, _)| process.pid == me));
+        assert!(Census::take().unwrap().below(parent, |_, _| None::<()>).iter().any(|(process, _)| process.pid == me));
     }
 }

@@ -5,6 +5,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,22 +16,40 @@ use tokio::sync::{Notify, watch};
 use crate::ladder::Ladder;
 use crate::stderr::Stderr;
 
-/// Counted for a leader whose end nobody could see.
-pub(crate) const UNSEEN: Exit = Exit::Signal(9);
-
-/// Where a tree is in its life. A released one keeps the exit of its leader.
+/// Where a tree is in its life. A released one keeps the end of its leader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Life {
     Running,
-    Exited(Exit),
-    Released(Exit),
+    Exited(End),
+    Released(End),
+}
+
+/// What is known of a leader's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Seen(Exit),
+    /// Nobody could see it.
+    Unseen,
+    /// It ran until the reaper died, and was ended for that.
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "there is no reaper"))]
+    ReaperLost,
 }
 
 impl Life {
-    pub(crate) fn exit(self) -> Option<Exit> {
+    pub(crate) fn end(self) -> Option<End> {
         match self {
             Self::Running => None,
-            Self::Exited(exit) | Self::Released(exit) => Some(exit),
+            Self::Exited(end) | Self::Released(end) => Some(end),
+        }
+    }
+}
+
+impl End {
+    /// What nobody saw counts as SIGKILL.
+    fn exit(self) -> Exit {
+        match self {
+            Self::Seen(exit) => exit,
+            Self::Unseen | Self::ReaperLost => Exit::Signal(9),
         }
     }
 }
@@ -83,6 +102,8 @@ pub struct Child {
     pub(crate) stdout: Option<pipe::Receiver>,
     pub(crate) stderr: Stderr,
     pub(crate) life: watch::Receiver<Life>,
+    /// Set before the exit is told.
+    pub(crate) ran_out_of_memory: Arc<AtomicBool>,
     pub(crate) desk: Arc<Desk>,
     /// Keeps the keeper at work as long as the child lives.
     #[expect(dead_code, reason = "held for its Drop alone")]
@@ -115,11 +136,19 @@ impl Child {
     /// Cancel-safe; any number may wait. If nobody could see the end, it counts as SIGKILL.
     pub async fn exited(&self) -> Exit {
         let mut life = self.life.clone();
-        match life.wait_for(|life| life.exit().is_some()).await {
-            Ok(life) => life.exit().unwrap_or(UNSEEN),
-            // The keeper is gone with its runtime; what it kept is dead.
-            Err(_) => UNSEEN,
-        }
+        // An error means that the keeper is gone with its runtime; what it kept is dead.
+        let end = life.wait_for(|life| life.end().is_some()).await.ok().and_then(|life| life.end());
+        end.unwrap_or(End::Unseen).exit()
+    }
+
+    /// Whether it ended because the reaper died, or hung, and not by a fault of its own. Known with the exit.
+    pub fn reaper_lost(&self) -> bool {
+        self.life.borrow().end() == Some(End::ReaperLost)
+    }
+
+    /// Whether its limit of memory has ended the leader or one below it. Known with the exit; false while it runs.
+    pub fn ran_out_of_memory(&self) -> bool {
+        self.ran_out_of_memory.load(Ordering::Acquire)
     }
 
     /// Waits until nothing of the tree is left. Cancel-safe; any number may wait.

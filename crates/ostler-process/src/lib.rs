@@ -7,9 +7,13 @@
 
 mod child;
 mod clock;
+mod confine;
 mod direct;
 mod environment;
 mod ladder;
+mod ledger;
+mod limits;
+mod look;
 pub mod reaper;
 mod spawn;
 mod stderr;
@@ -18,11 +22,19 @@ mod sweep;
 #[cfg(target_os = "linux")]
 mod census;
 #[cfg(target_os = "linux")]
+mod cgroup;
+#[cfg(target_os = "linux")]
+mod init;
+#[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "the one module where the kernel demands it; each block says why it is sound")]
 mod kernel;
+#[cfg(target_os = "linux")]
+mod sandbox;
 
 pub use child::Child;
 pub use ladder::Ladder;
+pub use ledger::SweepReport;
+pub use limits::{ResourceLimits, Sandbox};
 pub use reaper::{Reaper, ReaperOptions};
 pub use spawn::{Launch, SpawnError};
-pub use stderr::Stderr;
+pub use stderr::{Stderr, StderrFollower, StderrLine};

@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 use ostler_core::id::{Incarnation, ServerId};
+use ostler_core::secret::Secret;
 use ostler_core::status::{Fault, FaultClass};
+
+use crate::limits::{ResourceLimits, Sandbox};
 
 /// How much of a PATH a hint shows.
 const SHOWN_PATH: usize = 300;
@@ -27,6 +30,12 @@ pub struct Launch {
     pub env: Vec<(OsString, OsString)>,
     /// Its working folder; ours if `None`.
     pub cwd: Option<PathBuf>,
+    /// What it may use up.
+    pub limits: ResourceLimits,
+    /// What it may touch.
+    pub sandbox: Sandbox,
+    /// What is blotted out wherever its standard error is kept or shown. Those below 6 characters are left alone.
+    pub redact: Vec<Secret>,
 }
 
 /// Why a child could not be started.
@@ -60,9 +69,29 @@ pub enum SpawnError {
         /// What is wrong with it.
         problem: &'static str,
     },
+    /// The sandbox that it asks for cannot be kept; without it the program is not started.
+    #[error("{problem}")]
+    Sandbox {
+        /// What is wrong.
+        problem: String,
+        /// What to do about it.
+        hint: String,
+        /// What the kernel said.
+        #[source]
+        source: Option<io::Error>,
+    },
     /// This host lacks descriptors, memory or processes.
     #[error("this host is short of something")]
     Host(#[source] io::Error),
+    /// The program or the working folder lies on a file system that hangs.
+    #[error("'{}' does not answer", path.display())]
+    Silent {
+        /// What was looked at.
+        path: PathBuf,
+    },
+    /// The reaper could not be started, by no fault of its program.
+    #[error("cannot start the reaper")]
+    Reaper(#[source] io::Error),
     /// The reaper's program, as it was configured, does not work.
     #[error("cannot start the reaper '{}'", program.display())]
     ReaperProgram {
@@ -91,14 +120,21 @@ impl SpawnError {
         }
         let fault = |class| Fault::new(class, message);
         match self {
-            Self::Program { hint, .. } => fault(FaultClass::NotFound).with_hint(hint),
+            Self::Program { hint, source, .. } => fault(class_of_program(source)).with_hint(hint),
             Self::Folder { cwd, .. } => fault(FaultClass::BadConfig)
                 .with_hint(format!("create the folder '{}' or change `cwd` of the server", cwd.display())),
             Self::Line { .. } => {
                 fault(FaultClass::BadConfig).with_hint("change `command`, `args` or `env` of the server")
             }
+            Self::Sandbox { hint, .. } => fault(FaultClass::BadConfig).with_hint(hint),
             Self::Host(_) => fault(FaultClass::HostResource)
                 .with_hint("raise the limits of descriptors (ulimit -n) and processes (ulimit -u), or free memory"),
+            Self::Silent { path } => fault(FaultClass::HostResource).with_hint(format!(
+                "the file system of '{}' hangs: is it a network share whose server is gone?",
+                path.display()
+            )),
+            Self::Reaper(_) => fault(FaultClass::HostResource)
+                .with_hint("look into the system's log for who ended it; the next start of a server tries again"),
             Self::ReaperProgram { .. } => fault(FaultClass::BadConfig)
                 .with_hint("the embedding program names the reaper: check that path, or call `reaper::intercept()`"),
             Self::ReaperLost => fault(FaultClass::HostResource),
@@ -106,13 +142,41 @@ impl SpawnError {
         }
     }
 
+    /// There is nothing on this host that keeps a sandbox.
+    pub(crate) fn no_sandbox() -> Self {
+        Self::Sandbox {
+            problem: "this kernel cannot keep the sandbox 'restricted'".to_owned(),
+            hint: "run Linux 6.2 or later with Landlock among its security modules, or set `sandbox = \"off\"` if the \
+                   server may touch all that this user may"
+                .to_owned(),
+            source: None,
+        }
+    }
+
+    /// A child could not take its sandbox upon itself.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn of_sandbox(errno: Errno) -> Self {
+        Self::Sandbox {
+            problem: "the child could not take its sandbox upon itself".to_owned(),
+            hint: "too many nested sandboxes are in the way, or a filter of system calls".to_owned(),
+            source: Some(errno.into()),
+        }
+    }
+
     /// Sorts why the reaper could not be started.
     #[cfg(target_os = "linux")]
-    pub(crate) fn of_reaper(program: PathBuf, source: io::Error) -> Self {
-        if source.raw_os_error().map(Errno::from_raw).is_some_and(is_shortage) {
-            return Self::Host(source);
+    pub(crate) fn of_reaper(program: PathBuf, error: StartError) -> Self {
+        // What the kernel says of a program that is missing, or is none.
+        const UNFIT: [Errno; 7] =
+            [Errno::ENOENT, Errno::ENOTDIR, Errno::EISDIR, Errno::ELOOP, Errno::EACCES, Errno::EPERM, Errno::ENOEXEC];
+        match error {
+            StartError::Unfit(problem) => Self::ReaperProgram { program, source: io::Error::other(problem) },
+            StartError::System(source) => match source.raw_os_error().map(Errno::from_raw) {
+                Some(errno) if is_shortage(errno) => Self::Host(source),
+                Some(errno) if UNFIT.contains(&errno) => Self::ReaperProgram { program, source },
+                _ => Self::Reaper(source),
+            },
         }
-        Self::ReaperProgram { program, source }
     }
 
     /// Sorts what the kernel said of an exec (or of the fork before it).
@@ -127,6 +191,34 @@ impl SpawnError {
             return line.refused("was not understood by the kernel");
         }
         Self::Program { program: line.program.clone(), hint: line.hint(errno), source: errno.into() }
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl From<crate::sandbox::Obstacle> for SpawnError {
+    fn from(obstacle: crate::sandbox::Obstacle) -> Self {
+        let crate::sandbox::Obstacle { problem, hint, source } = obstacle;
+        Self::Sandbox { problem, hint, source }
+    }
+}
+
+/// Why a reaper did not come to be.
+#[cfg(target_os = "linux")]
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    /// The program is not one.
+    #[error("{0}")]
+    Unfit(&'static str),
+    /// Something else.
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
+/// A program that is just being written can be executed when that is over.
+fn class_of_program(error: &io::Error) -> FaultClass {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ETXTBSY) => FaultClass::HostResource,
+        _ => FaultClass::NotFound,
     }
 }
 
@@ -188,6 +280,7 @@ impl Line {
                 "'{}' may not be executed by this user: chmod +x, or check its folders and the mount",
                 found.as_deref().unwrap_or(Path::new(&self.program)).display()
             ),
+            (Errno::ETXTBSY, _) => format!("'{program}' is being written: when that is over it can be started"),
             (Errno::ENOEXEC, _) => {
                 "it is no program for this machine: a script needs a first line like #!/bin/sh".into()
             }
@@ -200,7 +293,7 @@ impl Line {
     }
 
     /// The file that the kernel meant, as it looks now.
-    fn find(&self) -> Option<PathBuf> {
+    pub(crate) fn find(&self) -> Option<PathBuf> {
         let base = self.cwd.as_deref().unwrap_or(Path::new(""));
         if self.is_path() {
             return Some(base.join(&self.program)).filter(|file| file.is_file());

@@ -1,23 +1,24 @@
 //! A child's standard error: always drained, kept as a bounded ring of clean lines.
 //!
-//! Not a log: whoever wants the lines in one reads the tail when something happened.
+//! Not a log: whoever wants the lines in one reads the tail when something happened, or follows them. `ring` keeps them.
 
-use std::collections::VecDeque;
+mod redact;
+mod ring;
+
 use std::fmt;
+use std::future::pending;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio::net::unix::pipe;
 use tokio::sync::watch;
 
+pub(crate) use self::redact::Redactor;
+use self::ring::{LINE, Ring};
 use crate::child::Life;
+use crate::clock;
 
-/// How many bytes of finished lines are kept.
-const RING: usize = 64 * 1024;
-/// Where a line is cut.
-const LINE: usize = 8 * 1024;
-/// How much [`Stderr::tail`] returns at most.
-const TAIL: usize = 4 * 1024;
 /// How many chunks are read under one lock: twice what a pipe holds.
 const CHUNKS: usize = 16;
 
@@ -25,17 +26,30 @@ const CHUNKS: usize = 16;
 #[derive(Clone)]
 pub struct Stderr(Arc<Mutex<Drain>>);
 
+/// One line of a child's standard error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StderrLine {
+    /// Which it is of all that the child wrote, from 1. A gap to the one before: a flood, of which some lines were dropped.
+    pub number: u64,
+    /// Without control characters, at most 8 KiB.
+    pub text: String,
+}
+
 struct Drain {
     ring: Ring,
     pipe: Option<Arc<pipe::Receiver>>,
+    /// Tells followers that lines came; dropped after the last one.
+    news: Option<watch::Sender<u64>>,
 }
 
 impl Stderr {
     /// Starts to drain `pipe`, until its end or until nothing is left of the child.
-    pub(crate) fn drain(pipe: pipe::Receiver, life: watch::Receiver<Life>) -> Self {
+    pub(crate) fn drain(pipe: pipe::Receiver, life: watch::Receiver<Life>, redactor: Redactor) -> Self {
         let pipe = Arc::new(pipe);
-        let stderr = Self(Arc::new(Mutex::new(Drain { ring: Ring::default(), pipe: Some(pipe.clone()) })));
-        tokio::spawn(stderr.clone().follow(pipe, life));
+        let news = Some(watch::Sender::new(0));
+        let drain = Drain { ring: Ring::new(redactor), pipe: Some(pipe.clone()), news };
+        let stderr = Self(Arc::new(Mutex::new(drain)));
+        tokio::spawn(stderr.clone().empty(pipe, life));
         stderr
     }
 
@@ -51,11 +65,40 @@ impl Stderr {
 
     /// How many lines it wrote, finished ones.
     pub fn lines(&self) -> u64 {
-        self.lock().ring.count
+        self.lock().ring.count()
     }
 
-    async fn follow(self, pipe: Arc<pipe::Receiver>, mut life: watch::Receiver<Life>) {
+    /// How many of them were dropped unread: 500 lines a second are kept, 2,000 at once, and always the newest.
+    pub fn dropped(&self) -> u64 {
+        self.lock().ring.dropped()
+    }
+
+    /// The lines behind the one with the number `seen` that are still kept, at most 64 KiB. 0: all of them.
+    pub fn since(&self, seen: u64) -> Vec<StderrLine> {
+        self.lock().ring.since(seen)
+    }
+
+    /// A reader that starts with all that is kept and waits for more.
+    pub fn follow(&self) -> StderrFollower {
+        let news = self.lock().news.as_ref().map(watch::Sender::subscribe);
+        StderrFollower { stderr: self.clone(), news, seen: 0 }
+    }
+
+    /// Whether both are of the same child.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Whether there will be no more lines.
+    pub fn has_ended(&self) -> bool {
+        self.lock().news.is_none()
+    }
+
+    async fn empty(self, pipe: Arc<pipe::Receiver>, mut life: watch::Receiver<Life>) {
         loop {
+            // Being ready costs a task nothing of its budget: without this a flood would never let the thread go.
+            tokio::task::yield_now().await;
+            let due = self.lock().ring.due();
             tokio::select! {
                 biased;
                 ready = pipe.readable() => {
@@ -69,9 +112,10 @@ impl Stderr {
                     self.lock().pump(|pipe, chunk| nix::unistd::read(pipe, chunk).map_err(io::Error::from));
                     break;
                 }
+                () = reached(due) => self.lock().settle(),
             }
         }
-        self.lock().pipe = None;
+        self.lock().close();
     }
 
     fn lock(&self) -> MutexGuard<'_, Drain> {
@@ -85,111 +129,80 @@ impl fmt::Debug for Stderr {
     }
 }
 
+/// Reads a standard error from its oldest kept line to its end. A slow reader misses lines and can see that it did.
+#[derive(Debug)]
+pub struct StderrFollower {
+    stderr: Stderr,
+    news: Option<watch::Receiver<u64>>,
+    seen: u64,
+}
+
+impl StderrFollower {
+    /// The next lines, at least one; `None` when the child is gone and all was read. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Vec<StderrLine>> {
+        loop {
+            let lines = self.stderr.since(self.seen);
+            if let Some(newest) = lines.last() {
+                self.seen = newest.number;
+                return Some(lines);
+            }
+            let news = self.news.as_mut()?;
+            // News since the last time are seen at once, also if we have just read the lines: then we look in vain.
+            if news.changed().await.is_err() {
+                self.news = None;
+            }
+        }
+    }
+}
+
 impl Drain {
     /// Reads what is there, a bounded amount. Returns false when there will be no more.
     fn pump(&mut self, read: impl Fn(&pipe::Receiver, &mut [u8]) -> io::Result<usize>) -> bool {
-        let Some(pipe) = &self.pipe else { return false };
+        let Some(pipe) = self.pipe.clone() else { return false };
+        let now = clock::now();
         let mut chunk = [0; LINE];
+        let mut is_open = true;
         for _ in 0..CHUNKS {
-            match read(pipe, &mut chunk) {
-                Ok(0) => return false,
-                Ok(length) => self.ring.push(&chunk[..length]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
-            }
-        }
-        true
-    }
-}
-
-#[derive(Default)]
-struct Ring {
-    lines: VecDeque<String>,
-    bytes: usize,
-    count: u64,
-    /// The line that is not finished yet, raw, at most [`LINE`] bytes.
-    open: Vec<u8>,
-}
-
-impl Ring {
-    fn push(&mut self, mut chunk: &[u8]) {
-        while let Some(end) = chunk.iter().position(|byte| *byte == b'\n') {
-            self.extend(&chunk[..end]);
-            self.finish();
-            chunk = &chunk[end + 1..];
-        }
-        self.extend(chunk);
-    }
-
-    /// What goes beyond the cut is dropped.
-    fn extend(&mut self, part: &[u8]) {
-        let room = LINE - self.open.len();
-        self.open.extend_from_slice(&part[..part.len().min(room)]);
-    }
-
-    fn finish(&mut self) {
-        let line = clean(&self.open);
-        self.open.clear();
-        self.count += 1;
-        self.bytes += line.len() + 1;
-        self.lines.push_back(line);
-        while self.bytes > RING {
-            let Some(oldest) = self.lines.pop_front() else { break };
-            self.bytes -= oldest.len() + 1;
-        }
-    }
-
-    fn tail(&self) -> String {
-        let open = clean(&self.open);
-        let mut kept: Vec<&str> = Vec::new();
-        let mut room = TAIL;
-        let newest_first = std::iter::once(open.as_str()).chain(self.lines.iter().rev().map(String::as_str));
-        for line in newest_first.skip_while(|line| line.is_empty()) {
-            let cost = line.len() + usize::from(!kept.is_empty());
-            if cost > room {
-                if kept.is_empty() {
-                    kept.push(&line[line.ceil_char_boundary(line.len() - room)..]);
+            match read(&pipe, &mut chunk) {
+                Ok(0) => {
+                    is_open = false;
+                    break;
                 }
-                break;
-            }
-            room -= cost;
-            kept.push(line);
-        }
-        kept.reverse();
-        kept.join("\n")
-    }
-}
-
-/// Makes text of raw bytes: invalid UTF-8 replaced, terminal sequences and control characters removed, tabs as spaces.
-fn clean(raw: &[u8]) -> String {
-    let text = String::from_utf8_lossy(raw);
-    let mut cleaned = String::with_capacity(text.len());
-    let mut characters = text.chars();
-    while let Some(character) = characters.next() {
-        match character {
-            '\u{1b}' => skip_sequence(&mut characters),
-            '\t' => cleaned.push(' '),
-            other if other.is_control() => {}
-            other => cleaned.push(other),
-        }
-    }
-    // A replaced byte becomes three: the cut holds afterwards too.
-    cleaned.truncate(cleaned.floor_char_boundary(LINE));
-    cleaned
-}
-
-/// Skips what belongs to the escape character before: a CSI sequence to its final byte, an OSC to its end, else one.
-fn skip_sequence(characters: &mut std::str::Chars<'_>) {
-    match characters.next() {
-        Some('[') => while characters.next().is_some_and(|next| !('\u{40}'..='\u{7e}').contains(&next)) {},
-        Some(']') => {
-            while let Some(next) = characters.next() {
-                if next == '\u{7}' || (next == '\u{1b}' && characters.next() == Some('\\')) {
+                Ok(length) => self.ring.push(&chunk[..length], now),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    is_open = error.kind() == io::ErrorKind::WouldBlock;
                     break;
                 }
             }
         }
-        Some(_) | None => {}
+        self.tell();
+        is_open
+    }
+
+    fn settle(&mut self) {
+        self.ring.settle(clock::now());
+        self.tell();
+    }
+
+    fn close(&mut self) {
+        self.pipe = None;
+        self.ring.close();
+        self.news = None;
+    }
+
+    fn tell(&self) {
+        let newest = self.ring.newest();
+        if let Some(news) = &self.news {
+            news.send_if_modified(|told| std::mem::replace(told, newest) != newest);
+        }
+    }
+}
+
+async fn reached(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => pending().await,
     }
 }
 
@@ -201,7 +214,7 @@ mod tests {
     async fn the_tail_has_what_was_written_before_it_was_asked_for() {
         let (sender, receiver) = pipe::pipe().unwrap();
         let (_alive, life) = watch::channel(Life::Running);
-        let stderr = Stderr::drain(receiver, life);
+        let stderr = Stderr::drain(receiver, life, Redactor::default());
         sender.writable().await.unwrap();
         sender.try_write(b"first\nlast").unwrap();
         // No other task has run since.
@@ -209,49 +222,84 @@ mod tests {
         assert_eq!(stderr.lines(), 1);
     }
 
-    #[test]
-    fn a_line_is_clean_text() {
-        let check = |raw: &[u8], expected: &str| assert_eq!(clean(raw), expected, "{raw:?}");
-        check(b"plain", "plain");
-        check(b"\x1b[1;31mred\x1b[0m\r", "red");
-        check(b"\x1b]0;title\x07shown", "shown");
-        check(b"\x1b]8;;http://x\x1b\\link", "link");
-        check(b"a\tb\x00c\x08\x7f", "a bc");
-        check(b"caf\xc3\xa9 \xff", "café \u{fffd}");
-        check("\u{9b}31mx".as_bytes(), "31mx");
-        check(b"cut short \x1b[", "cut short ");
-    }
+    #[tokio::test]
+    async fn a_flood_lets_others_have_the_thread() {
+        use std::io::Write;
+        use std::sync::atomic::{AtomicUsize, Ordering};
 
-    #[test]
-    fn the_ring_forgets_its_oldest_lines() {
-        let mut ring = Ring::default();
-        for number in 0..20_000 {
-            ring.push(format!("line {number}\n").as_bytes());
+        /// Enough for many a round of reading.
+        const FLOOD: usize = 8 * 1024 * 1024;
+        let (sender, receiver) = pipe::pipe().unwrap();
+        let mut sender = std::fs::File::from(sender.into_blocking_fd().unwrap());
+        let written = Arc::new(AtomicUsize::new(0));
+        let writer = {
+            let written = Arc::clone(&written);
+            // Short lines take longer to read than to write.
+            std::thread::spawn(move || {
+                while written.load(Ordering::Relaxed) < FLOOD && sender.write_all(&[b'\n'; 4096]).is_ok() {
+                    written.fetch_add(4096, Ordering::Relaxed);
+                }
+            })
+        };
+        let (_alive, life) = watch::channel(Life::Running);
+        let stderr = Stderr::drain(receiver, life, Redactor::default());
+        let mut most = 0;
+        while !stderr.has_ended() {
+            let before = written.load(Ordering::Relaxed);
+            tokio::task::yield_now().await;
+            most = most.max(written.load(Ordering::Relaxed) - before);
         }
-        assert_eq!(ring.count, 20_000);
-        assert!(ring.bytes <= RING);
-        assert!(ring.tail().ends_with("line 19998\nline 19999"));
-        assert!(ring.tail().len() <= TAIL);
+        writer.join().unwrap();
+        assert_eq!(stderr.lines(), FLOOD as u64);
+        // What is read in a round, and what a pipe holds.
+        assert!(most <= 4 * CHUNKS * LINE, "{most} bytes were written while nobody else had a turn");
     }
 
-    #[test]
-    fn a_line_without_end_takes_bounded_room() {
-        let mut ring = Ring::default();
-        for _ in 0..100 {
-            ring.push(&[b'x'; 4096]);
+    #[tokio::test(start_paused = true)]
+    async fn a_follower_sees_every_kept_line_once_and_the_end() {
+        let (sender, receiver) = pipe::pipe().unwrap();
+        let (alive, life) = watch::channel(Life::Running);
+        let stderr = Stderr::drain(receiver, life, Redactor::default());
+        sender.writable().await.unwrap();
+        sender.try_write(b"one\ntwo\nopen").unwrap();
+        let mut follower = stderr.follow();
+        let texts = |lines: Option<Vec<StderrLine>>| {
+            lines.map(|lines| lines.into_iter().map(|line| (line.number, line.text)).collect::<Vec<_>>())
+        };
+        let line = |number: u64, text: &str| (number, text.to_owned());
+        assert_eq!(texts(follower.next().await), Some(vec![line(1, "one"), line(2, "two")]));
+        sender.try_write(b"ed\n").unwrap();
+        assert_eq!(texts(follower.next().await), Some(vec![line(3, "opened")]));
+        assert!(!stderr.has_ended());
+        sender.try_write(b"last words").unwrap();
+        drop(sender);
+        assert_eq!(texts(follower.next().await), Some(vec![line(4, "last words")]));
+        assert_eq!(texts(follower.next().await), None);
+        assert!(stderr.has_ended());
+        // One who comes late sees it all, and the end.
+        let mut late = stderr.follow();
+        assert_eq!(late.next().await.map(|lines| lines.len()), Some(4));
+        assert_eq!(late.next().await, None);
+        drop(alive);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_lines_of_a_flood_reach_a_follower_in_time() {
+        let (sender, receiver) = pipe::pipe().unwrap();
+        let (_alive, life) = watch::channel(Life::Running);
+        let stderr = Stderr::drain(receiver, life, Redactor::default());
+        let mut follower = stderr.follow();
+        sender.writable().await.unwrap();
+        let numbers: Vec<String> = (1..=3000).map(|number| number.to_string()).collect();
+        let flood = numbers.join("\n") + "\n";
+        assert_eq!(sender.try_write(flood.as_bytes()).unwrap(), flood.len());
+        let mut seen = Vec::new();
+        while seen.last() != Some(&3000) {
+            seen.extend(follower.next().await.unwrap().into_iter().map(|line| line.number));
         }
-        assert_eq!(ring.open.len(), LINE);
-        assert_eq!(ring.tail(), "x".repeat(TAIL));
-        ring.push(b"\nnext");
-        assert_eq!(ring.tail(), "next");
-        assert_eq!(ring.count, 1);
-    }
-
-    #[test]
-    fn invalid_bytes_do_not_grow_a_line_beyond_its_cut() {
-        let mut ring = Ring::default();
-        ring.push(&[0xff; LINE]);
-        ring.push(b"\n");
-        assert!(ring.bytes <= LINE + 1);
+        // The burst, then what waited; 3000 - 2000 lines of five bytes, of which 4 KiB wait.
+        let expected: Vec<u64> = (1..=2000).chain(2182..=3000).collect();
+        assert_eq!(seen, expected);
+        assert_eq!(stderr.dropped(), 181);
     }
 }

@@ -55,7 +55,7 @@ pub(crate) async fn sweep(marks: Marks) -> usize {
 pub(crate) fn kill_marked(marks: &Marks) -> usize {
     use crate::census::{Census, Cookie, Process};
 
-    let census = Census::take();
+    let Some(census) = Census::take() else { return kill_unseen(marks) };
     let me = std::process::id().cast_signed();
     // A group's number may have been given to another since; hardly within our own session.
     let our_session = nix::unistd::getsid(None).ok().map(nix::unistd::Pid::as_raw);
@@ -78,9 +78,19 @@ pub(crate) fn kill_marked(marks: &Marks) -> usize {
     left
 }
 
+/// Without a census: one may be left, as far as anybody knows. Where `/proc` tells of others the group alone is known.
+#[cfg(target_os = "linux")]
+fn kill_unseen(marks: &Marks) -> usize {
+    if crate::census::is_ours() { 1 } else { kill_group(marks) }
+}
+
 /// Counts, and kills, what carries the marks now: only the group is known.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn kill_marked(marks: &Marks) -> usize {
+    kill_group(marks)
+}
+
+fn kill_group(marks: &Marks) -> usize {
     use nix::sys::signal::{Signal, killpg};
     use nix::unistd::Pid;
     marks.group.map_or(0, |group| usize::from(killpg(Pid::from_raw(group), Signal::SIGKILL).is_ok()))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use ostler_core::id::{Incarnation, ServerId};
 use ostler_core::port::Lease;
-use ostler_process::{Launch, Reaper, ReaperOptions};
+use ostler_process::{Launch, Reaper, ReaperOptions, ResourceLimits, Sandbox};
 use tokio::io::AsyncReadExt;
 
 fn main() {
@@ -29,6 +29,9 @@ async fn be_own_reaper(soft: u64) {
         args: vec!["-c".into(), "ulimit -n".into()],
         env: Vec::new(),
         cwd: None,
+        limits: ResourceLimits::default(),
+        sandbox: Sandbox::Off,
+        redact: Vec::new(),
     };
     let mut child = reaper.spawn(launch, Lease::new(())).await.expect("it starts");
     if cfg!(target_os = "linux") {

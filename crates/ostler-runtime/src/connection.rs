@@ -4,7 +4,7 @@
 //! Connecting, listing and closing are owned tasks that report by message, so this actor is never deaf. Its state holds
 //! the guard of the lane: however it ends, calls in flight end with it.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -65,6 +65,7 @@ struct Live {
     guard: LaneGuard,
     _watch: AbortOnDropHandle<()>,
     refresh: Option<AbortOnDropHandle<()>>,
+    probe: Option<AbortOnDropHandle<()>>,
     upstream: Arc<dyn Upstream>,
     next_refresh: std::time::Instant,
 }
@@ -86,6 +87,7 @@ impl Actor for ConnectionActor {
             house: Arc::clone(&args.house),
             actor: OnceLock::new(),
             changed: AtomicU8::new(0),
+            active: AtomicBool::new(false),
         });
         Ok(ConnectionState { args, released: Some(released), inbound, work: None, live: None, is_closing: false })
     }
@@ -110,6 +112,7 @@ impl Actor for ConnectionActor {
             ConnectionMsg::Closed(fault) => return state.closed(fault),
             ConnectionMsg::Changed(kind) => state.changed(myself, kind),
             ConnectionMsg::Refreshed { kind, result } => state.refreshed(kind, result),
+            ConnectionMsg::Probe { deadline } => state.probe(deadline),
             ConnectionMsg::Close { grace } => state.close(myself, grace),
             ConnectionMsg::Gone => myself.stop(None),
         }
@@ -156,7 +159,8 @@ impl ConnectionState {
             let _ = actor.cast(ConnectionMsg::Closed(fault));
         });
         self.work = None;
-        self.live = Some(Live { guard, _watch: watch, refresh: None, upstream, next_refresh: clock::now() });
+        self.live =
+            Some(Live { guard, _watch: watch, refresh: None, probe: None, upstream, next_refresh: clock::now() });
         self.args.owner.cast(ServerMsg::Connected {
             incarnation: self.args.incarnation,
             catalogue: Arc::new(catalogue),
@@ -170,6 +174,8 @@ impl ConnectionState {
     /// The server is gone. While it is being closed that is no news: the closing says when all of it is.
     fn closed(&mut self, fault: Fault) -> Result<(), ActorProcessingErr> {
         if self.is_closing {
+            // Nothing answers any more: calls in flight end now, not with the grace.
+            self.live = None;
             return Ok(());
         }
         // Before the supervisor hears of it: then the lane says why it is shut.
@@ -215,6 +221,29 @@ impl ConnectionState {
             ),
         }
         self.inbound.repeat();
+    }
+
+    /// Asks the server whether it lives. One that has said something since the last time is not asked, and one that works
+    /// on a call within its deadline is not blamed: busy is not hung.
+    fn probe(&mut self, deadline: std::time::Instant) {
+        let Some(live) = &mut self.live else { return };
+        let (owner, incarnation) = (self.args.owner.clone(), self.args.incarnation);
+        if self.inbound.was_active() {
+            let _ = owner.cast(ServerMsg::Event(Event::ProbeOk { incarnation }));
+            return;
+        }
+        let upstream = Arc::clone(&live.upstream);
+        let inbound = Arc::clone(&self.inbound);
+        let calls = live.guard.calls();
+        live.probe = Some(spawn(async move {
+            let answered = matches!(timeout_at(deadline.into(), upstream.probe(deadline)).await, Ok(Ok(())));
+            let event = match answered || inbound.was_active() {
+                true => Event::ProbeOk { incarnation },
+                false if !calls.is_empty() => return,
+                false => Event::ProbeMissed { incarnation },
+            };
+            let _ = owner.cast(ServerMsg::Event(event));
+        }));
     }
 
     /// Lets calls in flight finish for half the grace, then asks the server to end.
@@ -270,6 +299,8 @@ struct ConnectionInbound {
     house: Arc<House>,
     actor: OnceLock<ActorRef<ConnectionMsg>>,
     changed: AtomicU8,
+    /// Whether bytes came since somebody last asked.
+    active: AtomicBool,
 }
 
 const KINDS: [Kind; 3] = [Kind::Tools, Kind::Resources, Kind::Prompts];
@@ -289,6 +320,11 @@ impl ConnectionInbound {
 
     fn clear(&self, kind: Kind) {
         self.changed.fetch_and(!bit(kind), Ordering::Relaxed);
+    }
+
+    /// Whether the server has said anything since the last time that this was asked.
+    fn was_active(&self) -> bool {
+        self.active.swap(false, Ordering::Relaxed)
     }
 
     /// Sends again what changed while a refresh ran.
@@ -328,5 +364,7 @@ impl Inbound for ConnectionInbound {
         Box::pin(std::future::ready(Reply::Error { code: -32601, message }))
     }
 
-    fn activity(&self) {}
+    fn activity(&self) {
+        self.active.store(true, Ordering::Relaxed);
+    }
 }

@@ -3,11 +3,15 @@
 //! It decides nothing about a single server. A server actor that panics is a bug of ours: it is started again, and
 //! after too many of those this actor gives up, so that its own supervisor decides.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ostler_core::ServerId;
+use ostler_core::port::EventSink;
+use ostler_core::status::{Notice, What};
+use ostler_core::{Incarnation, ServerId};
+use ostler_policy::brake::{Brake, Verdict};
+use ostler_policy::chorus::{Chorus, Voice};
 use ostler_policy::gate::Gate;
 use ostler_policy::machine::Event;
 use ostler_policy::reconcile::{self, Change};
@@ -46,11 +50,16 @@ pub struct FleetArgs {
 pub struct FleetState {
     house: Arc<House>,
     registry: ActorRef<RegistryMsg>,
-    servers: HashMap<ServerId, Member>,
+    servers: BTreeMap<ServerId, Member>,
     gate: Gate,
-    gate_timer: Option<AbortOnDropHandle<()>>,
+    brake: Brake,
+    chorus: Chorus,
+    /// For whatever the gate or the chorus wait for next.
+    timer: Option<AbortOnDropHandle<()>>,
     /// Servers that are leaving, and those that wait for one of the same name to leave.
-    leaving: HashSet<ServerId>,
+    leaving: BTreeSet<ServerId>,
+    /// Orders to servers that are leaving and may be wanted again.
+    postponed: BTreeMap<ServerId, Order>,
     shutdown: Option<oneshot::Sender<()>>,
     bugs: VecDeque<Instant>,
 }
@@ -73,10 +82,13 @@ impl Actor for FleetActor {
         Ok(FleetState {
             house,
             registry,
-            servers: HashMap::new(),
+            servers: BTreeMap::new(),
             gate,
-            gate_timer: None,
-            leaving: HashSet::new(),
+            brake: Brake::default(),
+            chorus: Chorus::default(),
+            timer: None,
+            leaving: BTreeSet::new(),
+            postponed: BTreeMap::new(),
             shutdown: None,
             bugs: VecDeque::new(),
         })
@@ -99,9 +111,9 @@ impl Actor for FleetActor {
                 state.reconcile(&myself).await?;
             }
             FleetMsg::Order { server, order } => state.order(&server, order),
-            FleetMsg::RequestPermit { server, from, incarnation, class } => {
+            FleetMsg::RequestPermit { server, from, incarnation, class, kind } => {
                 if state.is_member(&server, from) {
-                    state.gate.request(server, incarnation, class);
+                    state.gate.request(server, incarnation, class, kind);
                     state.grant(&myself);
                 }
             }
@@ -111,11 +123,19 @@ impl Actor for FleetActor {
                     state.grant(&myself);
                 }
             }
+            FleetMsg::Notice { server, incarnation, notice } => {
+                state.tell(&server, incarnation, notice);
+                state.arm(&myself);
+            }
+            FleetMsg::Failed(server) => state.failed(&myself, &server),
             FleetMsg::PauseGate(pause) => {
                 state.gate.pause_until(clock::now() + pause);
                 state.grant(&myself);
             }
-            FleetMsg::GateTick => state.grant(&myself),
+            FleetMsg::Tick => {
+                state.tell_together();
+                state.grant(&myself);
+            }
             FleetMsg::Registry(registry) => state.rewire(registry),
             FleetMsg::Ended { server, from } => {
                 if state.is_member(&server, from) {
@@ -177,10 +197,8 @@ impl FleetState {
             registry: self.registry.clone(),
         };
         let (actor, _) = ServerActor::spawn_linked(None, ServerActor, args, myself.get_cell()).await?;
-        if spec.policy.enabled {
-            // Before anybody else can send it anything: an order never overtakes the first start.
-            let _ = actor.cast(ServerMsg::Event(Event::Start));
-        }
+        // Before anybody else can send it anything: an order never overtakes the beginning.
+        let _ = actor.cast(ServerMsg::Begin);
         self.servers.insert(id.clone(), Member { id: actor.get_id(), actor, spec: spec.clone() });
         Ok(())
     }
@@ -206,7 +224,11 @@ impl FleetState {
         }
     }
 
-    fn order(&self, server: &ServerId, order: Order) {
+    fn order(&mut self, server: &ServerId, order: Order) {
+        if self.leaving.contains(server) {
+            self.postponed.insert(server.clone(), order);
+            return;
+        }
         let event = match order {
             Order::Start => Event::Start,
             Order::Stop => Event::Stop,
@@ -227,19 +249,69 @@ impl FleetState {
                 self.gate.release(&server, incarnation);
             }
         }
-        self.gate_timer = self.gate.wake_at().map(|at| {
+        self.arm(myself);
+    }
+
+    /// Wakes up when the gate or the chorus has something to do although nothing came.
+    fn arm(&mut self, myself: &ActorRef<FleetMsg>) {
+        let due = [self.gate.wake_at(), self.chorus.wake_at()].into_iter().flatten().min();
+        self.timer = due.map(|at| {
             let actor = myself.clone();
             AbortOnDropHandle::new(tokio::spawn(async move {
                 tokio::time::sleep_until(at.into()).await;
-                let _ = actor.cast(FleetMsg::GateTick);
+                let _ = actor.cast(FleetMsg::Tick);
             }))
         });
+    }
+
+    /// Says a notice alone, or as a part of one that many servers share.
+    fn tell(&mut self, server: &ServerId, incarnation: Option<Incarnation>, notice: Notice) {
+        if let Notice::Catalogue(_) = notice {
+            return self.house.events.emit(server, incarnation, What::Notice(notice));
+        }
+        match self.chorus.hear(server.clone(), clock::now()) {
+            Voice::Alone => self.house.events.emit(server, incarnation, What::Notice(notice)),
+            Voice::Together(servers) => self.tell_of(servers),
+            Voice::Unsaid => {}
+        }
+    }
+
+    fn tell_together(&mut self) {
+        if let Some(servers) = self.chorus.due(clock::now()) {
+            self.tell_of(servers);
+        }
+    }
+
+    fn tell_of(&self, servers: Vec<ServerId>) {
+        if let Some(first) = servers.first().cloned() {
+            self.house.events.emit(&first, None, What::Notice(Notice::Together(servers)));
+        }
+    }
+
+    /// Slows all starts if so many servers fail at once that it looks like this host.
+    fn failed(&mut self, myself: &ActorRef<FleetMsg>, server: &ServerId) {
+        let now = clock::now();
+        let meant_to_run = self.servers.values().filter(|member| member.spec.policy.enabled).count();
+        self.brake.failed(server.clone(), now);
+        let Verdict::HostProblem { until, is_news } = self.brake.verdict(now, meant_to_run) else { return };
+        self.gate.brake_until(until);
+        self.grant(myself);
+        if is_news {
+            tracing::warn!("more than half of the servers failed within a minute; starts are slowed");
+            self.house.events.emit(server, None, What::Notice(Notice::HostProblem));
+        }
     }
 
     fn rewire(&mut self, registry: ActorRef<RegistryMsg>) {
         self.registry = registry;
         let order = self.house.desired.load().iter().map(|spec| spec.id.clone()).collect();
         let _ = self.registry.cast(RegistryMsg::Arrange(order));
+        // The old one may have died before it heard that these have left.
+        for (_, lane) in self.house.routes.load().lanes.iter() {
+            if !self.servers.contains_key(lane.server()) {
+                let _ = self.registry.cast(RegistryMsg::Leave(lane.server().clone()));
+            }
+        }
         for member in self.servers.values() {
             let _ = member.actor.cast(ServerMsg::Registry(self.registry.clone()));
         }
@@ -253,9 +325,16 @@ impl FleetState {
             return Ok(());
         }
         if self.leaving.remove(server) {
+            self.brake.forget(server);
             let _ = self.registry.cast(RegistryMsg::Leave(server.clone()));
+            if let Some(store) = &self.house.store {
+                store.forget(server);
+            }
             // It may have been wanted again while it was leaving.
             self.reconcile(myself).await?;
+            if let Some(order) = self.postponed.remove(server) {
+                self.order(server, order);
+            }
         }
         Ok(())
     }
@@ -289,6 +368,7 @@ impl FleetState {
         };
         tracing::error!(server.id = %server, error, "a server actor failed; this is a bug in ostler");
         self.servers.remove(&server);
+        self.brake.forget(&server);
         self.gate.cancel(&server);
         let now = clock::now();
         self.bugs.push_back(now);

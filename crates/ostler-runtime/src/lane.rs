@@ -4,13 +4,14 @@
 //! no mailbox ever holds a call. Calls in flight end at once when their incarnation's [`LaneGuard`] is dropped.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ostler_core::port::{Outcome, Request, Upstream};
 use ostler_core::status::Fault;
 use ostler_core::{CallError, Incarnation, ServerId, ServerState};
+use ostler_policy::machine::OnRestart;
 use ostler_telemetry::record::LaneGauges;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::time::timeout_at;
@@ -37,6 +38,8 @@ pub struct LaneLimits {
     pub call_timeout: Duration,
     /// What happens to a call while the server is down.
     pub while_restarting: WhileRestarting,
+    /// Whether those who used an earlier incarnation are told that it is gone.
+    pub on_restart: OnRestart,
 }
 
 impl Default for LaneLimits {
@@ -46,6 +49,7 @@ impl Default for LaneLimits {
             waiting: 64,
             call_timeout: Duration::from_secs(60),
             while_restarting: WhileRestarting::Wait,
+            on_restart: OnRestart::Surface,
         }
     }
 }
@@ -71,6 +75,8 @@ pub(crate) struct Lane {
     wanted: Box<dyn Fn() + Send + Sync>,
     /// Whether that was said since the lane was last explained: a thousand refused calls are one message.
     wanted_said: AtomicBool,
+    /// When a call last ended, or began.
+    used_at: Mutex<Instant>,
 }
 
 /// Whether calls pass.
@@ -136,6 +142,7 @@ impl Lane {
             limits,
             wanted,
             wanted_said: AtomicBool::new(false),
+            used_at: Mutex::new(clock::now()),
         })
     }
 
@@ -145,6 +152,16 @@ impl Lane {
 
     pub(crate) fn server(&self) -> &ServerId {
         &self.server
+    }
+
+    /// Since when no call has been in the lane. `None`: one is.
+    pub(crate) fn idle_since(&self) -> Option<Instant> {
+        let used_at = *self.used_at.lock().unwrap_or_else(PoisonError::into_inner);
+        (self.in_flight() == 0).then_some(used_at)
+    }
+
+    fn used(&self) {
+        *self.used_at.lock().unwrap_or_else(PoisonError::into_inner) = clock::now();
     }
 
     /// Opens the lane to an incarnation.
@@ -210,6 +227,7 @@ impl Lane {
             Err(_) => self.queue(deadline).await?,
         };
         let place = Place { lane: self, _permit: permit };
+        self.used();
         self.gauges.in_flight(self.in_flight());
         Ok(place)
     }
@@ -230,17 +248,20 @@ impl Lane {
     }
 
     async fn opening(&self, deadline: Instant) -> Result<Opening, CallError> {
-        if let Door::Open(opening) = &*self.door.borrow() {
-            return Ok(opening.clone());
-        }
+        let sleeps = match &*self.door.borrow() {
+            Door::Open(opening) => return Ok(opening.clone()),
+            Door::Shut(shut) => shut.state == ServerState::Idle,
+        };
         if !self.wanted_said.swap(true, Ordering::Relaxed) {
             (self.wanted)();
         }
-        let patience = deadline.min(clock::now() + RESTART_PATIENCE);
+        // A server that sleeps is woken by the call, and a first start takes as long as it takes.
+        let patience = if sleeps { deadline } else { deadline.min(clock::now() + RESTART_PATIENCE) };
         let mut door = self.door.subscribe();
         loop {
             let refused = match &*door.borrow_and_update() {
                 Door::Open(opening) => return Ok(opening.clone()),
+                Door::Shut(shut) if sleeps && (shut.state == ServerState::Idle || shut.state.is_on_its_way()) => None,
                 Door::Shut(shut) => self.refusal(shut, patience),
             };
             if let Some(error) = refused {
@@ -305,6 +326,11 @@ impl fmt::Debug for Lane {
 }
 
 impl LaneGuard {
+    /// Counts the calls in flight at this incarnation.
+    pub(crate) fn calls(&self) -> TaskTracker {
+        self.calls.clone()
+    }
+
     /// Shuts the lane to new calls; the future resolves when no call is in flight at this incarnation.
     pub(crate) fn drain(&self) -> impl Future<Output = ()> + Send + 'static {
         self.lane.shut(self.incarnation);
@@ -347,6 +373,7 @@ impl Admission<'_> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
+        self.lane.used();
         // The permit itself is given back after this: one less than the semaphore says now.
         self.lane.gauges.in_flight(self.lane.in_flight().saturating_sub(1));
     }

@@ -1,13 +1,13 @@
 //! Every message of every actor of this room.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ostler_core::catalogue::Kind;
 use ostler_core::port::Connection;
-use ostler_core::status::{Facts, Fault};
+use ostler_core::status::{Facts, Fault, Notice};
 use ostler_core::{CallError, Catalogue, Incarnation, ServerId};
-use ostler_policy::gate::StartClass;
+use ostler_policy::gate::{StartClass, StartKind};
 use ostler_policy::machine::Event;
 use ractor::{ActorId, ActorRef};
 use tokio::sync::oneshot;
@@ -39,6 +39,8 @@ pub enum FleetMsg {
         incarnation: Incarnation,
         /// How urgent.
         class: StartClass,
+        /// How it loads this host.
+        kind: StartKind,
     },
     /// A start is over, or is no longer wanted.
     ReturnPermit {
@@ -49,10 +51,21 @@ pub enum FleetMsg {
         /// Which life of it.
         incarnation: Incarnation,
     },
+    /// A server has something to say to people.
+    Notice {
+        /// Which.
+        server: ServerId,
+        /// Which life of it.
+        incarnation: Option<Incarnation>,
+        /// What.
+        notice: Notice,
+    },
+    /// A server died, or did not come up, and nobody had ordered it.
+    Failed(ServerId),
     /// Our host is short of something: no start for so long.
     PauseGate(Duration),
-    /// The pause may be over.
-    GateTick,
+    /// Something that was waited for is due: a pause of the gate, a slot of it, or what many servers have to say.
+    Tick,
     /// The registry was started again.
     Registry(ActorRef<RegistryMsg>),
     /// A server has ended for good.
@@ -85,7 +98,9 @@ pub enum Order {
 /// To one server.
 #[derive(Debug)]
 pub(crate) enum ServerMsg {
+    Begin,
     Event(Event),
+    IdleCheck,
     Connected { incarnation: Incarnation, catalogue: Arc<Catalogue>, facts: Arc<Facts> },
     Refreshed { incarnation: Incarnation, catalogue: Arc<Catalogue> },
     Published { incarnation: Incarnation, report: PublishReport },
@@ -101,6 +116,7 @@ pub(crate) enum ConnectionMsg {
     Closed(Fault),
     Changed(Kind),
     Refreshed { kind: Kind, result: Result<Catalogue, CallError> },
+    Probe { deadline: Instant },
     Close { grace: Duration },
     Gone,
 }
@@ -129,6 +145,15 @@ pub enum RegistryMsg {
         catalogue: Arc<Catalogue>,
         /// Told when the snapshot with it can be read.
         reply: ActorRef<ServerMsg>,
+    },
+    /// What a server listed when we last ran. It is not up; its tools are offered all the same.
+    Recall {
+        /// Which.
+        server: ServerId,
+        /// The number that stands for that time.
+        incarnation: Incarnation,
+        /// What it offered.
+        catalogue: Arc<Catalogue>,
     },
     /// A server's tools leave the namespace; the server stays.
     Retract(ServerId),

@@ -68,6 +68,7 @@ impl Actor for RegistryActor {
             RegistryMsg::Publish { server, incarnation, catalogue, reply } => {
                 state.publish(&server, incarnation, &catalogue, &reply);
             }
+            RegistryMsg::Recall { server, incarnation, catalogue } => state.recall(&server, incarnation, &catalogue),
             RegistryMsg::Retract(server) => state.retract(&server),
             RegistryMsg::Leave(server) => state.leave(&server),
         }
@@ -123,6 +124,13 @@ impl RegistryState {
         let report = PublishReport { tools: tools.len(), refused, changed: self.replace(server, tools) };
         // An actor that is gone needs no report.
         let _ = reply.cast(ServerMsg::Published { incarnation, report });
+    }
+
+    fn recall(&mut self, server: &ServerId, incarnation: Incarnation, catalogue: &Catalogue) {
+        if let Some(entry) = self.servers.get(server) {
+            let (tools, _) = merge(server, incarnation, catalogue, entry);
+            self.replace(server, tools);
+        }
     }
 
     fn retract(&mut self, server: &ServerId) {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use ostler_core::port::{BoxFuture, Dispatch, Outcome, Request, ToolAnswer, ToolCall};
 use ostler_core::tool::OfferedTool;
 use ostler_core::{CallError, Incarnation, ServerId};
+use ostler_policy::machine::OnRestart;
 use ostler_telemetry::record::{self, ToolCounters};
 use serde_json::value::RawValue;
 use tokio::time::timeout_at;
@@ -37,7 +38,8 @@ impl Dispatch for ToolRouter {
 
 impl ToolRouter {
     async fn route(&self, call: ToolCall) -> ToolAnswer {
-        let mut ending = Ending { server: None, counters: None, asked: clock::now(), outcome: "cancelled" };
+        let mut ending =
+            Ending { server: None, stateful: false, counters: None, asked: clock::now(), outcome: "cancelled" };
         let mut incarnation = None;
         let result = match self.pass(&call, &mut ending, &mut incarnation).await {
             // The caller counts from its own asking, waiting for a place or for a restart included.
@@ -45,7 +47,13 @@ impl ToolRouter {
             result => result,
         };
         ending.outcome = outcome(&result);
-        ToolAnswer { server: ending.server.clone(), incarnation, elapsed: ending.elapsed(), result }
+        ToolAnswer {
+            server: ending.server.clone(),
+            incarnation,
+            stateful: ending.stateful,
+            elapsed: ending.elapsed(),
+            result,
+        }
     }
 
     async fn pass(
@@ -61,6 +69,7 @@ impl ToolRouter {
         };
         ending.server = Some(route.lane.server().clone());
         ending.counters = Some(Arc::clone(&route.counters));
+        ending.stateful = route.lane.limits().on_restart == OnRestart::Surface;
         let deadline = deadline(call, &route.lane, ending.asked);
         let span = ostler_telemetry::span::call(route.lane.server(), route.raw.as_str(), self.house.next_call());
         attempt(&route, call, deadline, incarnation).instrument(span).await
@@ -172,6 +181,7 @@ fn unknown(table: &RouteTable, name: &str, prefix: &str) -> CallError {
 struct Ending {
     /// Who owns the name, if somebody does.
     server: Option<ServerId>,
+    stateful: bool,
     /// The tool's counters, once its route is known.
     counters: Option<Arc<ToolCounters>>,
     asked: Instant,

@@ -5,25 +5,29 @@
 //! [`ServerState::enter`] is the only place where a status changes: metrics, events and the board all come out of it.
 
 mod enter;
+mod listing;
+mod recall;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ostler_core::port::{Connector, EventSink};
-use ostler_core::status::{DeathReason, Facts, Fault, FaultClass, Notice, ServerState as State, What};
-use ostler_core::{Catalogue, Incarnation, ServerId};
+use ostler_core::port::Connector;
+use ostler_core::status::{DeathReason, Facts, Fault, FaultClass, ServerState as State};
+use ostler_core::{Incarnation, ServerId};
+use ostler_policy::gate::StartKind;
 use ostler_policy::machine::{self, Effect, Event, Policy};
 use ostler_policy::reconcile::Fingerprint;
 use ostler_telemetry::record;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio_util::task::AbortOnDropHandle;
 
+use self::listing::Listed;
 use crate::clock;
 use crate::connection::{ConnectionActor, ConnectionArgs, Released};
 use crate::house::House;
 use crate::lane::{Lane, LaneLimits};
-use crate::message::{ConnectionMsg, FleetMsg, PublishReport, RegistryMsg, ServerMsg};
+use crate::message::{ConnectionMsg, FleetMsg, RegistryMsg, ServerMsg};
 
 /// How long before a start is given up its connector must have said why.
 const LAST_WORD: Duration = Duration::from_millis(250);
@@ -39,6 +43,10 @@ pub struct ServerSpec {
     pub lane: LaneLimits,
     /// Makes connections to it.
     pub connector: Arc<dyn Connector>,
+    /// How its start loads this host.
+    pub kind: StartKind,
+    /// The digest of its launch line: what is remembered of another launch line is void.
+    pub launch: String,
     /// Differs when the server must be replaced: made of everything that the connector was made of.
     pub fingerprint: Fingerprint,
 }
@@ -67,6 +75,8 @@ pub(crate) struct ServerState {
     lane: Arc<Lane>,
     connection: Option<Running>,
     timer: Option<(Instant, AbortOnDropHandle<()>)>,
+    /// Runs while it serves and may be put to sleep.
+    idle_timer: Option<AbortOnDropHandle<()>>,
     listed: Listed,
     /// The end of the last incarnation that served, until the next one does.
     died_at: Option<Instant>,
@@ -83,14 +93,6 @@ struct Running {
     ready_at: Option<Instant>,
 }
 
-/// What the server last listed, and what the registry made of it.
-#[derive(Default)]
-struct Listed {
-    catalogue: Option<(Incarnation, Arc<Catalogue>)>,
-    tools: usize,
-    refused: Vec<String>,
-}
-
 impl Actor for ServerActor {
     type Msg = ServerMsg;
     type State = ServerState;
@@ -103,7 +105,9 @@ impl Actor for ServerActor {
     ) -> Result<ServerState, ActorProcessingErr> {
         let ServerArgs { spec, house, fleet, registry } = args;
         let lane = lane(&spec, myself);
-        let machine = machine::State::initial(&spec.policy);
+        let (machine, recalled) = recall::begin(&spec, &house);
+        // The number is only a name here: no call goes to it, and the first that lists has it too.
+        let catalogue = recalled.map(|catalogue| (Incarnation::FIRST, catalogue));
         Ok(ServerState {
             spec,
             house,
@@ -113,7 +117,8 @@ impl Actor for ServerActor {
             lane,
             connection: None,
             timer: None,
-            listed: Listed::default(),
+            idle_timer: None,
+            listed: Listed { catalogue, ..Listed::default() },
             died_at: None,
             shutdown: None,
         })
@@ -121,10 +126,7 @@ impl Actor for ServerActor {
 
     async fn post_start(&self, _: ActorRef<ServerMsg>, state: &mut ServerState) -> Result<(), ActorProcessingErr> {
         state.enrol();
-        // The first status of a wanted server is said by the step that starts it: until then it is queued on the board.
-        if !state.spec.policy.enabled {
-            state.announce();
-        }
+        state.publish_recalled();
         Ok(())
     }
 
@@ -135,7 +137,9 @@ impl Actor for ServerActor {
         state: &mut ServerState,
     ) -> Result<(), ActorProcessingErr> {
         match message {
+            ServerMsg::Begin => state.begin(&myself).await,
             ServerMsg::Event(event) => state.apply(&myself, event).await,
+            ServerMsg::IdleCheck => state.check_idle(&myself).await,
             ServerMsg::Connected { incarnation, catalogue, facts } => {
                 state.connected(&myself, incarnation, catalogue, facts);
                 Ok(())
@@ -174,6 +178,21 @@ impl Actor for ServerActor {
 }
 
 impl ServerState {
+    /// Starts the server if it is to be started; one that was parked when we last ran stays parked.
+    async fn begin(&mut self, myself: &ActorRef<ServerMsg>) -> Result<(), ActorProcessingErr> {
+        if self.spec.policy.enabled && self.machine.awaits_start() {
+            self.apply(myself, Event::Start).await?;
+            // A server may sleep from the beginning only if its list is known: else nobody could call what it offers.
+            if self.machine.view() == State::Idle && self.listed.catalogue.is_none() {
+                self.apply(myself, Event::Called).await?;
+            }
+            return Ok(());
+        }
+        self.enter(self.machine.view());
+        self.arm(myself);
+        Ok(())
+    }
+
     /// Lets the machine decide about `event`, then does what it says.
     async fn apply(&mut self, myself: &ActorRef<ServerMsg>, event: Event) -> Result<(), ActorProcessingErr> {
         let before = self.machine.view();
@@ -184,6 +203,7 @@ impl ServerState {
             self.carry_out(myself, effect).await?;
         }
         self.arm(myself);
+        self.watch_idleness(myself, before);
         self.finish(myself);
         Ok(())
     }
@@ -192,13 +212,16 @@ impl ServerState {
         let server = self.spec.id.clone();
         match effect {
             Effect::RequestPermit { incarnation, class } => {
-                self.fleet.cast(FleetMsg::RequestPermit { server, from: myself.get_id(), incarnation, class })?;
+                let kind = self.spec.kind;
+                self.fleet.cast(FleetMsg::RequestPermit { server, from: myself.get_id(), incarnation, class, kind })?;
             }
             Effect::ReturnPermit { incarnation } => {
                 self.fleet.cast(FleetMsg::ReturnPermit { server, from: myself.get_id(), incarnation })?;
             }
             Effect::Connect { incarnation, deadline } => self.connect(myself, incarnation, deadline).await?,
             Effect::Disconnect { incarnation, grace } => self.disconnect(incarnation, grace),
+            Effect::Probe { incarnation, deadline } => self.probe(incarnation, deadline),
+            Effect::Zombie { incarnation } => self.give_up(incarnation),
             Effect::Notify(notice) => self.notify(notice),
             Effect::Restarted(reason) => record::restart(&server, reason),
             Effect::Retract => self.retract(server),
@@ -214,11 +237,13 @@ impl ServerState {
         incarnation: Incarnation,
         deadline: Instant,
     ) -> Result<(), ActorProcessingErr> {
+        let now = clock::now();
+        let left = deadline.saturating_duration_since(now);
         let args = ConnectionArgs {
             server: self.spec.id.clone(),
             incarnation,
             // The wire knows best why a start is late: it is given the first word.
-            deadline: deadline - LAST_WORD.min(deadline.saturating_duration_since(clock::now()) / 10),
+            deadline: now + left.saturating_sub(LAST_WORD.min(left / 10)),
             connector: Arc::clone(&self.spec.connector),
             lane: Arc::clone(&self.lane),
             owner: myself.clone(),
@@ -239,67 +264,51 @@ impl ServerState {
         let _ = running.actor.cast(ConnectionMsg::Close { grace });
     }
 
-    fn connected(
-        &mut self,
-        myself: &ActorRef<ServerMsg>,
-        incarnation: Incarnation,
-        catalogue: Arc<Catalogue>,
-        facts: Arc<Facts>,
-    ) {
-        if let Some(running) = self.connection.as_mut().filter(|running| running.incarnation == incarnation) {
-            running.facts = Some(facts);
+    fn probe(&self, incarnation: Incarnation, deadline: Instant) {
+        if let Some(running) = self.connection.as_ref().filter(|running| running.incarnation == incarnation) {
+            let _ = running.actor.cast(ConnectionMsg::Probe { deadline });
         }
-        self.publish(myself, incarnation, catalogue);
     }
 
-    fn publish(&mut self, myself: &ActorRef<ServerMsg>, incarnation: Incarnation, catalogue: Arc<Catalogue>) {
-        if !self.serves(incarnation) {
-            record::stale_event(&self.spec.id);
-            return;
+    /// Begins to watch for a server that nobody calls when it is ready, and ends with it.
+    fn watch_idleness(&mut self, myself: &ActorRef<ServerMsg>, before: State) {
+        match (before, self.machine.view()) {
+            (State::Ready, State::Ready) | (_, State::Degraded) => {}
+            (_, State::Ready) if self.spec.policy.idle_stop.is_some() => {
+                let _ = myself.cast(ServerMsg::IdleCheck);
+            }
+            (_, _) => self.idle_timer = None,
         }
-        self.listed.catalogue = Some((incarnation, Arc::clone(&catalogue)));
-        let (server, reply) = (self.spec.id.clone(), myself.clone());
-        // A registry that is gone is replaced, and its successor is told by `rewire`.
-        let _ = self.registry.cast(RegistryMsg::Publish { server, incarnation, catalogue, reply });
     }
 
-    /// Whether what this incarnation lists counts. A server that is being stopped lists nothing any more.
-    fn serves(&self, incarnation: Incarnation) -> bool {
-        let is_live = self.connection.as_ref().is_some_and(|running| running.incarnation == incarnation);
-        is_live && matches!(self.machine.view(), State::Starting | State::Ready | State::Degraded)
-    }
-
-    fn retract(&mut self, server: ServerId) {
-        self.listed = Listed::default();
-        self.announce();
-        // A registry that is gone is replaced, and its successor is told by `rewire`.
-        let _ = self.registry.cast(RegistryMsg::Retract(server));
-    }
-
-    /// The tools can be called: only now is the server ready.
-    async fn published(
-        &mut self,
-        myself: &ActorRef<ServerMsg>,
-        incarnation: Incarnation,
-        report: PublishReport,
-    ) -> Result<(), ActorProcessingErr> {
-        if !self.serves(incarnation) {
-            record::stale_event(&self.spec.id);
-            return Ok(());
+    /// Puts the server to sleep if nobody has called it for long enough; else looks again when that may be so.
+    async fn check_idle(&mut self, myself: &ActorRef<ServerMsg>) -> Result<(), ActorProcessingErr> {
+        let Some(incarnation) = self.connection.as_ref().map(|running| running.incarnation) else { return Ok(()) };
+        let Some(limit) = self.spec.policy.idle_stop else { return Ok(()) };
+        let now = clock::now();
+        let asleep_at = self.lane.idle_since().map(|since| since + limit);
+        if asleep_at.is_some_and(|at| at <= now) {
+            self.idle_timer = None;
+            return self.apply(myself, Event::Idle { incarnation }).await;
         }
-        let news = report.changed || self.listed.tools != report.tools || self.listed.refused != report.refused;
-        let complaint = (self.listed.refused != report.refused).then(|| complaint(&report)).flatten();
-        self.listed.tools = report.tools;
-        self.listed.refused = report.refused;
-        self.apply(myself, Event::Up { incarnation }).await?;
-        if news {
-            let what = What::Published { tools: self.listed.tools, refused: self.listed.refused.len() };
-            self.house.events.emit(&self.spec.id, Some(incarnation), what);
-        }
-        if let Some(notice) = complaint {
-            self.notify(notice);
-        }
+        let actor = myself.clone();
+        let look_again = asleep_at.unwrap_or(now + limit);
+        self.idle_timer = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+            tokio::time::sleep_until(look_again.into()).await;
+            let _ = actor.cast(ServerMsg::IdleCheck);
+        })));
         Ok(())
+    }
+
+    /// What is left of an incarnation cannot be ended: it is cut off, and its place is free.
+    fn give_up(&mut self, incarnation: Incarnation) {
+        let server = &self.spec.id;
+        tracing::error!(server.id = %server, %incarnation, "what is left of a server cannot be ended; it is given up");
+        self.lane.end(incarnation);
+        self.house.revoke(server);
+        if let Some(running) = self.connection.take_if(|running| running.incarnation == incarnation) {
+            running.actor.kill();
+        }
     }
 
     async fn connection_ended(
@@ -321,21 +330,10 @@ impl ServerState {
             // What a person ends does not recover; it is started again when somebody wants it.
             self.died_at = (!orderly).then(clock::now);
         }
+        if can_be_the_hosts(fault.class) {
+            let _ = self.fleet.cast(FleetMsg::Failed(self.spec.id.clone()));
+        }
         self.apply(myself, Event::Down { incarnation: running.incarnation, fault: Arc::new(fault) }).await
-    }
-
-    /// Tells a new registry everything that the old one may not have heard.
-    fn rewire(&mut self, myself: &ActorRef<ServerMsg>, registry: ActorRef<RegistryMsg>) {
-        self.registry = registry;
-        self.enrol();
-        let server = self.spec.id.clone();
-        let message = match self.listed.catalogue.clone() {
-            Some((incarnation, catalogue)) => {
-                RegistryMsg::Publish { server, incarnation, catalogue, reply: myself.clone() }
-            }
-            None => RegistryMsg::Retract(server),
-        };
-        let _ = self.registry.cast(message);
     }
 
     async fn replace(&mut self, myself: &ActorRef<ServerMsg>, spec: ServerSpec) -> Result<(), ActorProcessingErr> {
@@ -359,12 +357,6 @@ impl ServerState {
         if ended {
             let _ = self.fleet.cast(FleetMsg::Ended { server: self.spec.id.clone(), from: myself.get_id() });
         }
-    }
-
-    fn enrol(&self) {
-        let enrol = RegistryMsg::Enrol { server: self.spec.id.clone(), lane: Arc::clone(&self.lane) };
-        // A registry that is gone is replaced, and its successor is told by `rewire`.
-        let _ = self.registry.cast(enrol);
     }
 
     /// Arms the one timer for the machine's next deadline.
@@ -400,10 +392,24 @@ fn fault_of(error: ActorProcessingErr) -> Fault {
     }
 }
 
-fn complaint(report: &PublishReport) -> Option<Notice> {
-    const SHOWN: usize = 3;
-    let refused = &report.refused;
-    let first = refused.iter().take(SHOWN).cloned().collect::<Vec<_>>().join("; ");
-    let more = if refused.len() > SHOWN { format!("; and {} more", refused.len() - SHOWN) } else { String::new() };
-    (!refused.is_empty()).then(|| Notice::Catalogue(format!("{} tools left out: {first}{more}", refused.len())))
+/// Whether a failure of this class may have its cause in this host, and so in many servers at once.
+fn can_be_the_hosts(class: FaultClass) -> bool {
+    match class {
+        FaultClass::CrashOnStart
+        | FaultClass::CrashRunning
+        | FaultClass::CleanExit
+        | FaultClass::Hang
+        | FaultClass::SlowStart
+        | FaultClass::Oom
+        | FaultClass::Network
+        | FaultClass::HostResource => true,
+        FaultClass::NotFound
+        | FaultClass::BadConfig
+        | FaultClass::Auth
+        | FaultClass::Consent
+        | FaultClass::Incompatible
+        | FaultClass::Protocol
+        | FaultClass::Throttled
+        | FaultClass::KilledByUs => false,
+    }
 }

@@ -132,6 +132,10 @@ inventory! {
     TOOL_ITERATIONS = Kind::Histogram(ROUNDS), "ostler_tool_iterations", None, [],
         "Rounds of tool calls in one turn.";
 
+    CONFIG_RELOADS = Kind::Counter, "ostler_config_reloads_total", None, ["result"],
+        "How often the configuration was read again, by whether it was taken.";
+    CONFIG_RELOAD_SUCCESS = Kind::Gauge, "ostler_config_reload_success_timestamp_seconds", Some(Unit::Seconds), [],
+        "When a configuration was last taken, in seconds since 1970.";
     BUILD_INFO = Kind::Gauge, "ostler_build_info", None, ["version"],
         "The version that runs; always 1.";
 }

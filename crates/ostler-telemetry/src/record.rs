@@ -33,6 +33,16 @@ pub fn build(version: &str) {
     gauge!(metric::BUILD_INFO.name, "version" => version.to_owned()).set(1.0);
 }
 
+/// The configuration was read again: it was taken (`ok`), or it was wrong and changed nothing (`error`).
+pub fn config_reload(result: &'static str) {
+    counter!(metric::CONFIG_RELOADS.name, "result" => result).increment(1);
+}
+
+/// The configuration in use was taken at `unix_seconds`.
+pub fn config_taken(unix_seconds: f64) {
+    gauge!(metric::CONFIG_RELOAD_SUCCESS.name).set(unix_seconds);
+}
+
 // ---- The life of a server ------------------------------------------------------------------------------------------
 
 /// The server is now in `to` and in no other state.

@@ -4,9 +4,20 @@
 
 #[cfg(feature = "http")]
 mod backend;
+mod consent;
+#[cfg(feature = "http")]
+mod logs;
+#[cfg(feature = "http")]
+mod notify;
+#[cfg(feature = "http")]
+mod reload;
 mod specs;
 #[cfg(feature = "http")]
 mod up;
+#[cfg(feature = "http")]
+mod watch;
+#[cfg(feature = "http")]
+mod why;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -17,7 +28,7 @@ use arc_swap::ArcSwapOption;
 use ostler_chat::provider::anthropic::{Anthropic, AnthropicConfig, AuthStyle};
 use ostler_chat::provider::rehearsal::{Reason, Rehearsal, Script};
 use ostler_chat::{LobbyHandle, TurnLimits};
-use ostler_core::port::{Model, ModelInfo};
+use ostler_core::port::{Journal, Ledger, Model, ModelInfo, Store};
 use ostler_process::{Reaper, ReaperOptions};
 use ostler_runtime::{FleetHandle, House, HouseOptions};
 use ractor::{Actor, ActorRef};
@@ -29,8 +40,12 @@ use crate::clock;
 use crate::config::{self, Config, ModelChoice};
 use crate::root::{RootActor, RootArgs, RootMsg};
 
+#[cfg(feature = "cli")]
+pub(crate) use backend::launch_of;
 #[cfg(feature = "http")]
 pub use backend::{AppBackend, BackendFacts};
+#[cfg(feature = "cli")]
+pub(crate) use consent::{Consents, noted, store};
 #[cfg(feature = "http")]
 pub use up::{Listening, UpError, up};
 
@@ -41,10 +56,20 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 const REAPER_LIMIT: Duration = Duration::from_secs(2);
 
 /// How the house is started, beside its configuration.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct AppOptions {
     /// The program to start as the reaper. `None`: this one, if [`crate::reaper::intercept`] ran first in its `main`.
     pub reaper: Option<PathBuf>,
+    /// What survives this process. `None`: nothing is remembered, and nothing that needs an approval is run.
+    pub store: Option<Arc<dyn Journal>>,
+    /// Where a daemon listens, if not where its configuration says.
+    pub socket: Option<PathBuf>,
+}
+
+impl std::fmt::Debug for AppOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AppOptions").field("reaper", &self.reaper).finish_non_exhaustive()
+    }
 }
 
 /// Why the house does not stand.
@@ -73,6 +98,10 @@ pub struct App {
     model: ModelInfo,
     tree: Tree,
     reaper: Reaper,
+    #[cfg(feature = "http")]
+    consents: consent::Consents,
+    #[cfg(feature = "http")]
+    live: Arc<reload::Live>,
     stop_grace: Duration,
 }
 
@@ -81,9 +110,15 @@ impl App {
     pub async fn start(config: &Config, options: AppOptions) -> Result<Self, StartError> {
         let model = model(&config.model)?;
         let info = model.info();
-        let reaper = Reaper::start(ReaperOptions { program: options.reaper, ..ReaperOptions::default() });
-        let house = House::new(HouseOptions { start_slots: start_slots(), seed: fastrand::u64(..) });
-        house.want(specs::specs(&config.servers, &reaper));
+        let ledger = options.store.clone().map(|journal| journal as Arc<dyn Ledger>);
+        let store = options.store.map(|journal| journal as Arc<dyn Store>);
+        let reaper = Reaper::start(ReaperOptions { program: options.reaper, ledger });
+        sweep(&reaper).await;
+        let slots = config.daemon.start_slots.and_then(|slots| NonZeroUsize::try_from(slots).ok());
+        let house_options = HouseOptions { start_slots: slots.unwrap_or_else(start_slots), seed: fastrand::u64(..) };
+        let house = house(house_options, store.clone()).await;
+        let consents = consent::Consents::new(store);
+        house.want(specs::specs(&config.servers, &reaper, &consents));
         let fleet = FleetHandle::new(Arc::clone(&house));
         let lobby = Arc::new(ArcSwapOption::empty());
         let (ready, stands) = oneshot::channel();
@@ -103,7 +138,18 @@ impl App {
             Ok(Err(_)) => return Err(StartError::Tree("the root ended".to_owned())),
             Err(_) => return Err(StartError::Tree("no answer in ten seconds".to_owned())),
         }
-        Ok(Self { fleet, lobby, model: info, tree, reaper, stop_grace: config.daemon.stop_grace })
+        Ok(Self {
+            fleet,
+            lobby,
+            model: info,
+            tree,
+            reaper,
+            #[cfg(feature = "http")]
+            consents,
+            #[cfg(feature = "http")]
+            live: reload::Live::new(config.clone()),
+            stop_grace: config.daemon.stop_grace,
+        })
     }
 
     /// The servers and their tools.
@@ -136,7 +182,8 @@ impl App {
         let _ = self.tree.root.cast(RootMsg::Close);
         let all_ended = self.fleet.shutdown(server_grace(self.stop_grace)).await;
         self.tree.root.stop(None);
-        let _ = timeout_at((deadline - REAPER_LIMIT.min(self.stop_grace / 2)).into(), self.tree.ended()).await;
+        let tree_deadline = clock::now() + REAPER_LIMIT;
+        let _ = timeout_at(tree_deadline.min(deadline).into(), self.tree.ended()).await;
         self.reaper.shutdown(deadline).await;
         all_ended
     }
@@ -170,6 +217,22 @@ impl Drop for Tree {
     fn drop(&mut self) {
         self.root.stop(None);
     }
+}
+
+/// Ends what an earlier process of ours left, if both it and its reaper were killed.
+async fn sweep(reaper: &Reaper) {
+    let report = reaper.sweep().await;
+    if report.killed > 0 {
+        tracing::warn!(killed = report.killed, survivors = report.survivors, "leftovers of the last run were ended");
+    }
+}
+
+/// The house, with what the last process remembered.
+async fn house(options: HouseOptions, store: Option<Arc<dyn Store>>) -> Arc<House> {
+    let Some(store) = store else { return House::new(options) };
+    // It reads a disk. A read that panics has nothing to say.
+    let read = tokio::task::spawn_blocking(move || House::remembering(options, store)).await;
+    read.unwrap_or_else(|_| House::new(options))
 }
 
 /// What a single server may take of the grace for all: the rest is for the kill, and for us.

@@ -3,6 +3,7 @@
 //! What it shows is rendered in `render`; what it asks for goes through `client`, which speaks the same
 //! words to a daemon and to a fleet of its own. What the product is made of, it knows by the [`house::House`] port.
 
+mod approve;
 mod args;
 mod ask;
 mod call;
@@ -12,11 +13,14 @@ mod failure;
 pub mod house;
 mod list;
 mod log;
+mod logs;
 mod order;
 mod remote;
+mod status;
 #[cfg(test)]
 mod tests;
 mod up;
+mod why;
 
 use std::process::ExitCode;
 
@@ -49,12 +53,16 @@ async fn execute(cli: Cli, house: &dyn House, console: &mut Console) -> Exit {
     let done = match command {
         Command::Ask(args) => ask::run(&global, args, house, console).await,
         Command::Up => up::run(&global, house, console).await,
+        Command::Status(args) => status::run(&global, &args, house, console).await,
+        Command::Why(args) => why::run(&global, &args, house, console).await,
         Command::Servers(args) => list::servers(&global, args, house, console).await,
         Command::Tools(args) => list::tools(&global, args, house, console).await,
         Command::Call(args) => call::run(&global, args, house, console).await,
         Command::Restart(args) => order::run(&global, &args, Verb::Restart, house, console).await,
         Command::Stop(args) => order::run(&global, &args, Verb::Stop, house, console).await,
         Command::Start(args) => order::run(&global, &args, Verb::Start, house, console).await,
+        Command::Logs(args) => logs::run(&global, &args, house, console).await,
+        Command::Approve(args) => approve::run(&global, &args, house, console).await,
         Command::Check => up::check(&global, house, console),
         Command::DemoServer(args) => up::demo(args, house).await,
     };

@@ -1,14 +1,15 @@
 //! The configuration: found, read and checked into a domain type that is always valid.
 //!
 //! `document` knows the syntaxes, `file` the keys of our own file, `import` those of other hosts, `secret` what comes from
-//! outside, `check` the rules. This file has the domain and the order in which a configuration is looked for.
+//! outside, `check` the rules, `launch` what would be run, `origin` who said so, `reload` what changed. This file has the
+//! domain and the order in which a configuration is looked for.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,18 +21,24 @@ mod check;
 mod document;
 mod file;
 mod import;
+mod launch;
 mod leaf;
+mod origin;
+mod reload;
 mod report;
 mod secret;
 #[cfg(test)]
 mod tests;
 
-use check::HostsFile;
+use check::{HostsFile, OwnFile};
 use file::File;
+use launch::Written;
 use leaf::Leaf;
 use report::Report;
 
 pub use file::{AuthStyle, Era, WhileRestarting, schema};
+pub use origin::Origin;
+pub use reload::diff;
 pub use report::{ConfigErrors, Problem, Spot};
 pub use secret::Environment;
 
@@ -61,8 +68,16 @@ pub struct Config {
     pub model: ModelChoice,
     /// The bounds of a turn.
     pub turn: Turn,
+    /// Who is told, besides the log.
+    pub notify: Notify,
     /// What a person should know and that is no error.
     pub notices: Vec<String>,
+    /// Whether a person named the source, by `--config` or `OSTLER_CONFIG`.
+    named: bool,
+    /// The files that it was read from, and the folder of `servers.d`.
+    files: Vec<PathBuf>,
+    /// What it was read with.
+    environment: Environment,
 }
 
 /// Where a configuration comes from.
@@ -92,6 +107,28 @@ pub struct Daemon {
     pub ops: Option<SocketAddr>,
     /// How long a shutdown of everything may take.
     pub stop_grace: Duration,
+    /// The folder of what is remembered across restarts.
+    pub state: PathBuf,
+    /// How many servers may be starting at a time. `None`: one more than there are cores.
+    pub start_slots: Option<NonZeroU32>,
+}
+
+/// Who is told what a person should know, besides the log and the stream of events.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Notify {
+    /// Run once for each notice.
+    pub command: Option<NotifyCommand>,
+    /// Posted to once for each notice. An `http` or `https` address; secret, because whoever knows it can write there.
+    pub webhook: Option<Secret>,
+}
+
+/// What is run for a notice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotifyCommand {
+    /// The program: a name to be looked up in `PATH`, or a path.
+    pub program: OsString,
+    /// Its arguments. Secret, because a variable may have been put in.
+    pub args: Vec<Secret>,
 }
 
 impl Daemon {
@@ -106,6 +143,10 @@ pub struct Server {
     pub id: ServerId,
     /// What the file calls it.
     pub configured_name: String,
+    /// Who said that it is to be run.
+    pub origin: Origin,
+    /// Its group, if it has one.
+    pub group: Option<String>,
     /// Whether it is used at all. The secrets of a server that is not are not read.
     pub enabled: bool,
     /// How it is reached.
@@ -118,8 +159,36 @@ pub struct Server {
     pub max_frame: usize,
     /// Which revisions to speak.
     pub era: Era,
+    /// What it may use up.
+    pub limits: Limits,
+    /// What it may change.
+    pub sandbox: Sandbox,
     /// Keys of an imported file that we do not read.
     pub extra: Extra,
+    /// How its launch line is written.
+    written: Written,
+}
+
+/// What a server may use up, with everything below it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Memory, in bytes.
+    pub memory: Option<u64>,
+    /// Processes and threads.
+    pub processes: Option<NonZeroU32>,
+}
+
+/// What of this machine a server may change.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Sandbox {
+    /// Whatever its user may.
+    #[default]
+    Off,
+    /// These folders and files, whole paths, and what every program needs.
+    Restricted {
+        /// Where it may write.
+        writable: Vec<PathBuf>,
+    },
 }
 
 /// How a server is reached.
@@ -284,27 +353,35 @@ impl Config {
 
     /// Like [`Config::load`], with variables and a folder that need not be those of the process.
     pub fn load_with(path: Option<&Path>, environment: &Environment) -> Result<Self, ConfigErrors> {
+        let named = path.is_some() || environment.filled("OSTLER_CONFIG").is_some();
         let source = match path {
             Some(path) => Source::File(path.to_owned()),
             None => find(environment),
         };
+        Self::load_from(source, named, environment)
+    }
+
+    fn load_from(source: Source, named: bool, environment: &Environment) -> Result<Self, ConfigErrors> {
         let mut report = Report::default();
-        let text = match &source {
-            Source::BuiltIn => Some(BUILT_IN.to_owned()),
-            Source::File(path) => match read_text(&environment.folder().join(path)) {
-                Ok(text) => Some(text),
-                Err(why) => {
-                    let file = Spot::file(&path.display().to_string());
-                    let advice = "write the path of an existing file, or leave --config and OSTLER_CONFIG out";
-                    report.problem(&file, format!("the file cannot be read: {why}; {advice}"))
-                }
-            },
-        };
-        let parts = text.and_then(|text| check_text(&source, text, environment, &mut report));
+        let parts = read_source(&source, &mut report, environment)
+            .and_then(|text| check_text(&Given { source: &source, named, text }, environment, &mut report));
         let notices = report.finish()?;
-        let check::Parts { daemon, servers, model, turn } =
+        let check::Parts { daemon, servers, model, turn, notify, files } =
             parts.expect("a configuration without parts has reported a problem");
-        Ok(Self { source, daemon, servers, model, turn, notices })
+        let environment = environment.clone();
+        Ok(Self { source, daemon, servers, model, turn, notify, notices, named, files, environment })
+    }
+}
+
+fn read_source(source: &Source, report: &mut Report, environment: &Environment) -> Option<String> {
+    let Source::File(path) = source else { return Some(BUILT_IN.to_owned()) };
+    match read_text(&environment.folder().join(path)) {
+        Ok(text) => Some(text),
+        Err(why) => {
+            let file = Spot::file(&path.display().to_string());
+            let advice = "write the path of an existing file, or leave --config and OSTLER_CONFIG out";
+            report.problem(&file, format!("the file cannot be read: {why}; {advice}"))
+        }
     }
 }
 
@@ -318,28 +395,45 @@ fn find(environment: &Environment) -> Source {
     if let Some(path) = environment.filled("OSTLER_CONFIG") {
         return Source::File(path.into());
     }
-    let folder = environment.filled("XDG_CONFIG_HOME").map(PathBuf::from);
-    let folder = folder.or_else(|| environment.filled("HOME").map(|home| Path::new(home).join(".config")));
-    match folder.map(|folder| folder.join("ostler/ostler.toml")) {
+    match users_own(environment) {
         Some(path) if path.is_file() => Source::File(path),
         Some(_) | None => Source::BuiltIn,
     }
 }
 
-/// Reads and checks a text in whichever syntax it has.
-fn check_text(source: &Source, text: String, environment: &Environment, report: &mut Report) -> Option<check::Parts> {
-    let (label, path) = match source {
+/// Where the user's own file is, or would be.
+fn users_own(environment: &Environment) -> Option<PathBuf> {
+    let folder = environment.filled("XDG_CONFIG_HOME").map(PathBuf::from);
+    let folder = folder.or_else(|| environment.filled("HOME").map(|home| Path::new(home).join(".config")));
+    folder.map(|folder| folder.join("ostler/ostler.toml"))
+}
+
+/// A text and where it is from.
+struct Given<'a> {
+    source: &'a Source,
+    /// Whether a person named it.
+    named: bool,
+    text: String,
+}
+
+/// Checks a text in whichever syntax it has.
+fn check_text(given: &Given<'_>, environment: &Environment, report: &mut Report) -> Option<check::Parts> {
+    let (label, path) = match given.source {
         Source::BuiltIn => ("config/ostler.toml (built in)".to_owned(), PathBuf::new()),
         Source::File(path) => (path.display().to_string(), environment.folder().join(path)),
     };
-    if is_json(&path, &text) {
-        let file = HostsFile { label, folder: import::folder(&path), text };
+    let origin = if given.named { Origin::Explicit } else { Origin::Own };
+    if matches!(given.source, Source::File(_)) {
+        origin::vet(&path, &Spot::file(&label), &origin, report);
+    }
+    if is_json(&path, &given.text) {
+        let file = HostsFile { label, path, text: given.text.clone(), origin };
         return check::hosts_file_alone(&file, environment, report);
     }
     let file = Spot::file(&label);
-    let node = document::toml(&text, &file, report)?;
-    let folder = path.parent().unwrap_or(Path::new(""));
-    check::own_file(File::read(node, &file, report)?, folder, environment, report)
+    let node = document::toml(&given.text, &file, report)?;
+    let file = File::read(node, &file, report)?;
+    check::own_file(OwnFile { file, path, origin }, environment, report)
 }
 
 fn is_json(path: &Path, text: &str) -> bool {
@@ -359,40 +453,4 @@ fn read_text(path: &Path) -> Result<String, String> {
         return Err("it is larger than 16 MiB".to_owned());
     }
     Ok(text)
-}
-
-impl Server {
-    /// A text that changes exactly when the launch line does: what a reload compares.
-    ///
-    /// The order of variables and headers does not count. Values are there as hashes, which hold within one build of the
-    /// program, so no secret can be read in it.
-    pub fn fingerprint(&self) -> String {
-        let named = |values: &[(String, Secret)]| {
-            let mut values: Vec<String> =
-                values.iter().map(|(name, value)| format!("{name}#{:016x}", self.hash(name, &[value]))).collect();
-            values.sort();
-            values.join(",")
-        };
-        let launch = match &self.transport {
-            Transport::Stdio { program, args, env, cwd } => {
-                let args = self.hash("args", &args.iter().collect::<Vec<_>>());
-                format!("stdio {program:?} args#{args:016x} env[{}] {cwd:?}", named(env))
-            }
-            Transport::Remote { url, headers } => {
-                let url = self.hash("url", &[url]);
-                format!("remote url#{url:016x} headers[{}]", named(headers))
-            }
-        };
-        format!("{launch} era={:?} max_frame={}", self.era, self.max_frame)
-    }
-
-    /// Salted with the server and the purpose, so that equal secrets in two places do not look equal.
-    fn hash(&self, purpose: &str, values: &[&Secret]) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        (self.id.as_str(), purpose, values.len()).hash(&mut hasher);
-        for value in values {
-            value.expose().hash(&mut hasher);
-        }
-        hasher.finish()
-    }
 }

@@ -12,10 +12,12 @@ pub mod error;
 pub mod event;
 pub mod guard;
 pub mod near;
+mod operate;
 mod ops;
 pub mod router;
 pub mod serve;
 pub mod settle;
+pub(crate) mod words;
 
 #[cfg(test)]
 pub(crate) mod fake;

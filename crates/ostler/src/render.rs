@@ -3,8 +3,10 @@
 pub(crate) mod ask;
 pub(crate) mod result;
 pub(crate) mod servers;
+pub(crate) mod status;
 pub(crate) mod text;
 pub(crate) mod tools;
+pub(crate) mod why;
 
 use comfy_table::{ContentArrangement, Table, presets};
 

@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ostler_core::dialogue::ToolUse;
-use ostler_core::port::{Caller, Dispatch, Model, ModelError, ModelReply, ModelRequest, ModelStream, ToolCall};
+use ostler_core::port::{
+    Caller, Dispatch, Model, ModelError, ModelReply, ModelRequest, ModelStream, ToolAnswer, ToolCall,
+};
 use ostler_core::{CallError, ConversationId};
 use ostler_telemetry::record;
 use tokio::sync::mpsc;
@@ -17,6 +19,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::{timeout, timeout_at};
 
 use super::TurnEvent;
+use super::acquaintance::Acquaintances;
 use crate::clock;
 use crate::reading::{self, Reading};
 
@@ -62,6 +65,7 @@ pub(super) async fn ask(
 pub(super) async fn call(
     dispatch: &dyn Dispatch,
     conversation: ConversationId,
+    known: &Acquaintances,
     wish: ToolUse,
     limit: Duration,
     events: Events,
@@ -78,12 +82,21 @@ pub(super) async fn call(
         caller: Caller::Conversation(conversation),
         observer: None,
     };
-    let (server, incarnation, elapsed, result) = match timeout_at((deadline + SLACK).into(), dispatch.call(call)).await
-    {
-        Ok(answer) => (answer.server, answer.incarnation, answer.elapsed, answer.result),
-        Err(_) => (None, None, clock::now().duration_since(started), Err(CallError::TimedOut { after: limit })),
+    let answer = match timeout_at((deadline + SLACK).into(), dispatch.call(call)).await {
+        Ok(answer) => answer,
+        Err(_) => ToolAnswer {
+            server: None,
+            incarnation: None,
+            stateful: false,
+            elapsed: clock::now().duration_since(started),
+            result: Err(CallError::TimedOut { after: limit }),
+        },
     };
-    let reading = reading::read(&result);
+    let mut reading = reading::read(&answer.result);
+    if let Some(told) = known.meet(&answer) {
+        reading.content = format!("{told}\n{}", reading.content);
+    }
+    let ToolAnswer { server, incarnation, elapsed, .. } = answer;
     let Reading { content, is_error, outcome } = reading.clone();
     events.send(TurnEvent::ToolEnded { id, name, server, incarnation, elapsed, outcome, content, is_error }).await;
     reading

@@ -13,6 +13,7 @@ use super::*;
 use crate::testing::{Counts, Ear, Peer, Stage, attempt, discovered, initialized, seconds};
 
 mod lists;
+mod refusals;
 
 struct House {
     dialer: Dialer<Stage>,
@@ -201,7 +202,7 @@ async fn a_server_that_dies_of_the_probe_is_started_again_and_its_era_is_remembe
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_dies_in_any_case_is_started_once_an_attempt_from_then_on() {
+async fn a_server_that_dies_in_any_case_is_probed_in_every_second_attempt() {
     let mut house = house();
     let (result, ()) = house
         .connect(async |peers| {
@@ -222,6 +223,17 @@ async fn a_server_that_dies_in_any_case_is_started_once_an_attempt_from_then_on(
     let (result, ()) = house.connect(async |peers| next(peers).await.die(Exit::Signal(11))).await;
     assert_eq!(down(result).reason, DeathReason::Signal);
     assert!(house.peers.try_recv().is_err(), "one spawn");
+
+    let (result, ()) = house
+        .connect(async |peers| {
+            for question in ["server/discover", "initialize"] {
+                let mut peer = next(peers).await;
+                peer.expect(question).await;
+                peer.die(Exit::Code(3));
+            }
+        })
+        .await;
+    assert_eq!(down(result).class, FaultClass::CrashOnStart);
 
     // It is repaired, and it is a modern one: initialize is refused, and the same process is asked the other way.
     let (result, _peer) = house
@@ -381,11 +393,15 @@ async fn a_modern_server_is_listened_to_and_listened_to_again() {
     let ended = TokioInstant::now();
     let listen = peer.expect("subscriptions/listen").await;
     assert_eq!(ended.elapsed().as_secs(), 1);
+    // One for the time before the first subscription stood, and one that the server told.
+    assert_eq!(*house.ear.changes.lock().unwrap(), [Kind::Tools; 2]);
+    for _ in 0..2 {
+        peer.send(&json!({"method": "notifications/subscriptions/acknowledged", "params": {}})).await;
+    }
     peer.answer(&listen, &json!({"resultType": "complete"})).await;
     peer.expect("subscriptions/listen").await;
     assert_eq!(ended.elapsed().as_secs(), 3);
-    // One that it told, and one after each gap.
-    assert_eq!(*house.ear.changes.lock().unwrap(), [Kind::Tools; 3]);
+    assert_eq!(*house.ear.changes.lock().unwrap(), [Kind::Tools; 3], "one for the gap, however often it is told");
     // The listening must not keep the process alive.
     drop(connection);
     assert!(peer.process.kills.load(Ordering::Relaxed) > 0);

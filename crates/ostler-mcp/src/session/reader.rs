@@ -1,24 +1,27 @@
 //! Reads what the server writes, in order, in one task. Nothing here waits for anybody: an answer is handed over, a
-//! notification is passed on or dropped, a request of the server gets a task of its own, of which there are few.
+//! notification is passed on or dropped (`notification`), a request of the server gets a task of its own, of which there
+//! are few. Only a flood is made to wait: see `flow`.
+
+mod notification;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ostler_core::catalogue::Kind;
 use ostler_core::port::{Inbound, Reply, ServerRequest};
-use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 
-use super::flow::Bucket;
+use super::flow::{self, Flow, Pressure};
 use super::pending::{Answer, Claim};
 use super::{Ended, Outgoing, Shared};
 use crate::clock;
 use crate::envelope::{self, Malformed, Message, RequestId};
 use crate::frame::{Decoder, Flaw, Frame};
+use crate::revision::Feature;
 
 /// How many requests of the server are answered at once.
 const REQUESTS: usize = 8;
@@ -26,8 +29,20 @@ const REQUESTS: usize = 8;
 /// How long one of them may take: a person may have to be asked.
 const REQUEST_PATIENCE: Duration = Duration::from_secs(600);
 
-/// How soon a change that came too fast is looked at again.
+/// The longest id of a request that is answered, and the longest method, in bytes: both stand in the answer.
+const NAME_BYTES: usize = 256;
+
+/// How many members of a batch are read.
+const BATCH: usize = 64;
+
+/// How much of a broken line is looked at to show it to a person.
+const GLANCE: usize = 512;
+
+/// How soon a change that came too fast is told. It waits for no token: a flood would never leave one.
 const LATER: Duration = Duration::from_millis(50);
+
+/// How long one line may go on that is longer than the cap already.
+const LINE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The reading side of a session.
 pub(super) struct Reader {
@@ -36,12 +51,39 @@ pub(super) struct Reader {
     shared: Arc<Shared>,
     inbound: Arc<dyn Inbound>,
     outbound: mpsc::WeakSender<Outgoing>,
-    logs: Bucket,
-    changes: Bucket,
-    /// Changes that came too fast. They are told once there is room: the last one must not get lost.
-    late_changes: Vec<Kind>,
+    flow: Flow,
+    late_changes: LateChanges,
+    /// The line that is being skipped, by its number, and since when.
+    skipping: Option<(u64, Instant)>,
     requests: JoinSet<()>,
     asked: Vec<(Box<RawValue>, AbortHandle)>,
+}
+
+/// Changes that came too fast. They are told a little later, each once: the last one must not get lost.
+#[derive(Default)]
+struct LateChanges {
+    kinds: Vec<Kind>,
+    due: Option<Instant>,
+}
+
+impl LateChanges {
+    fn put(&mut self, kinds: Vec<Kind>, now: Instant) {
+        for kind in kinds {
+            if !self.kinds.contains(&kind) {
+                self.kinds.push(kind);
+            }
+            self.due.get_or_insert(now + LATER);
+        }
+    }
+
+    /// Takes all out, if it is time.
+    fn take(&mut self, now: Instant) -> Vec<Kind> {
+        if self.due.is_none_or(|due| due > now) {
+            return Vec::new();
+        }
+        self.due = None;
+        std::mem::take(&mut self.kinds)
+    }
 }
 
 impl Reader {
@@ -52,16 +94,15 @@ impl Reader {
         inbound: Arc<dyn Inbound>,
         outbound: &mpsc::Sender<Outgoing>,
     ) -> Self {
-        let now = clock::now();
         Self {
             output,
             decoder: Decoder::new(shared.limits.frame_cap()),
             shared,
             inbound,
             outbound: outbound.downgrade(),
-            logs: Bucket::full(now),
-            changes: Bucket::full(now),
-            late_changes: Vec::new(),
+            flow: Flow::new(clock::now()),
+            late_changes: LateChanges::default(),
+            skipping: None,
             requests: JoinSet::new(),
             asked: Vec::new(),
         }
@@ -76,31 +117,59 @@ impl Reader {
 
     async fn read(&mut self) -> Ended {
         loop {
+            let wake_at = self.wake_at();
             let space = self.decoder.space();
             let read = tokio::select! {
                 biased;
-                read = self.output.read_buf(space) => read,
-                () = sleep(LATER), if !self.late_changes.is_empty() => {
-                    self.tell_late_changes();
-                    continue;
-                }
+                read = self.output.read_buf(space) => Some(read),
+                () = sleep_until(wake_at.unwrap_or_else(clock::now).into()), if wake_at.is_some() => None,
             };
             match read {
-                Ok(0) => return Ended::Output,
-                Ok(count) => self.shared.meter.bytes_in(count as u64),
-                Err(error) => return Ended::Broken(error.to_string()),
+                Some(Ok(0)) => return Ended::Output,
+                Some(Ok(count)) => {
+                    self.shared.meter.bytes_in(count as u64);
+                    self.inbound.activity();
+                    self.take_frames();
+                }
+                Some(Err(error)) => return Ended::Broken(error.to_string()),
+                None => {}
             }
-            self.inbound.activity();
-            self.take_frames();
-            if self.decoder.has_run_away() {
+            let now = clock::now();
+            if self.decoder.has_run_away() || self.goes_on_too_long(now) {
                 self.shared.meter.violation("run_away");
                 return Ended::RunAway;
             }
-            self.tell_late_changes();
+            for kind in self.late_changes.take(now) {
+                self.inbound.changed(kind);
+            }
+            match self.flow.pressure() {
+                Pressure::Free => {}
+                Pressure::Rest => sleep(flow::SLICE).await,
+                Pressure::End => {
+                    self.shared.meter.violation("flood");
+                    return Ended::Flood;
+                }
+            }
             self.decoder.widen();
             // A flood must not keep the others of this thread waiting.
             tokio::task::consume_budget().await;
         }
+    }
+
+    /// When there is something to do even if nothing comes.
+    fn wake_at(&self) -> Option<Instant> {
+        let line = self.skipping.map(|(_, since)| since + LINE_PATIENCE);
+        self.late_changes.due.into_iter().chain(line).min()
+    }
+
+    /// Whether one line has been skipped for too long and is still without its end.
+    fn goes_on_too_long(&mut self, now: Instant) -> bool {
+        self.skipping = match (self.decoder.skipping(), self.skipping) {
+            (None, _) => None,
+            (Some(line), Some((before, since))) if line == before => Some((line, since)),
+            (Some(line), _) => Some((line, now)),
+        };
+        self.skipping.is_some_and(|(_, since)| now >= since + LINE_PATIENCE)
     }
 
     fn take_frames(&mut self) {
@@ -109,13 +178,40 @@ impl Reader {
         while let Some(frame) = decoder.next_frame() {
             match frame {
                 Frame::Line(line) => self.take_line(line),
-                Frame::Broken { flaw, head } => self.take_broken(flaw, head),
+                Frame::Broken { flaw, head, tail } => self.take_broken(flaw, head, tail),
             }
         }
         self.decoder = decoder;
     }
 
     fn take_line(&mut self, line: &str) {
+        if line.starts_with('[') {
+            self.take_batch(line);
+        } else {
+            self.take_message(line);
+        }
+    }
+
+    /// Takes the first members of a batch one by one. Only one revision lets a server send batches; in the others it is
+    /// a violation, but no reason to let a call wait for an answer that is there.
+    fn take_batch(&mut self, line: &str) {
+        let Some((members, has_more)) = envelope::batch(line, BATCH) else {
+            self.shared.meter.violation(Malformed::NotJson.kind());
+            self.shared.keep_noise(line);
+            return;
+        };
+        if has_more {
+            self.shared.meter.violation("batch_too_long");
+        }
+        if members.is_empty() || !self.shared.has(Feature::Batches) {
+            self.shared.meter.violation(Malformed::Batch.kind());
+        }
+        for member in members {
+            self.take_message(member.get());
+        }
+    }
+
+    fn take_message(&mut self, line: &str) {
         match envelope::parse(line) {
             Ok(Message::Response { id, answer }) => match id {
                 Some(id) => self.take_answer(id, answer.map(ToOwned::to_owned)),
@@ -127,14 +223,13 @@ impl Reader {
                 self.shared.meter.violation(malformed.kind());
                 match envelope::salvage(line.as_bytes()) {
                     Some(id) => self.take_answer(id, Err(envelope::protocol("its answer is not a JSON-RPC message"))),
-                    None if malformed != Malformed::Batch => self.shared.keep_noise(line),
-                    None => {}
+                    None => self.shared.keep_noise(line),
                 }
             }
         }
     }
 
-    fn take_broken(&mut self, flaw: Flaw, head: &[u8]) {
+    fn take_broken(&mut self, flaw: Flaw, head: &[u8], tail: &[u8]) {
         self.shared.meter.violation(flaw.kind());
         let why = match flaw {
             Flaw::Oversize => {
@@ -143,9 +238,9 @@ impl Reader {
             Flaw::Utf8 => "its answer is not UTF-8".to_owned(),
             Flaw::Depth => format!("its answer nests deeper than {} levels", crate::frame::MAX_DEPTH),
         };
-        match envelope::salvage(head) {
+        match envelope::salvage(head).or_else(|| envelope::salvage_end(tail)) {
             Some(id) => self.take_answer(id, Err(envelope::protocol(why))),
-            None => self.shared.keep_noise(&String::from_utf8_lossy(head)),
+            None => self.shared.keep_noise(&String::from_utf8_lossy(&head[..head.len().min(GLANCE)])),
         }
     }
 
@@ -158,95 +253,19 @@ impl Reader {
         }
     }
 
-    fn take_notification(&mut self, method: &str, params: Option<&RawValue>) {
-        match method {
-            "notifications/progress" => self.take_progress(params),
-            "notifications/message" => self.take_log(params),
-            "notifications/tools/list_changed" => self.take_change(Kind::Tools),
-            "notifications/resources/list_changed" => self.take_change(Kind::Resources),
-            "notifications/prompts/list_changed" => self.take_change(Kind::Prompts),
-            "notifications/cancelled" => self.take_cancelled(params),
-            _ => tracing::trace!(server.id = %self.shared.server, "a notification that we do not know"),
-        }
-    }
-
-    fn take_progress(&mut self, params: Option<&RawValue>) {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Progress<'a> {
-            #[serde(borrow)]
-            progress_token: &'a RawValue,
-        }
-        let Some(params) = params else { return };
-        let token = serde_json::from_str::<Progress<'_>>(params.get()).ok().map(|progress| progress.progress_token);
-        let Some(id) = token.and_then(RequestId::of) else { return };
-        let observer = self.shared.pending().observer(id);
-        if let Some(observer) = observer {
-            observer.progress(params);
-        }
-    }
-
-    fn take_log(&mut self, params: Option<&RawValue>) {
-        #[derive(Deserialize)]
-        struct Log<'a> {
-            level: String,
-            #[serde(borrow)]
-            data: &'a RawValue,
-        }
-        if !self.logs.take(clock::now()) {
-            self.shared.meter.dropped();
-            return;
-        }
-        if let Some(log) = params.and_then(|params| serde_json::from_str::<Log<'_>>(params.get()).ok()) {
-            self.inbound.log(&log.level, log.data);
-        }
-    }
-
-    fn take_change(&mut self, kind: Kind) {
-        if self.changes.take(clock::now()) {
-            self.inbound.changed(kind);
-            return;
-        }
-        self.shared.meter.dropped();
-        if !self.late_changes.contains(&kind) {
-            self.late_changes.push(kind);
-        }
-    }
-
-    fn tell_late_changes(&mut self) {
-        while let Some(kind) = self.late_changes.last() {
-            if !self.changes.take(clock::now()) {
-                return;
-            }
-            self.inbound.changed(*kind);
-            self.late_changes.pop();
-        }
-    }
-
-    /// The server takes back a request of its own, or ends one of ours that has no other end.
-    fn take_cancelled(&mut self, params: Option<&RawValue>) {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Cancelled<'a> {
-            #[serde(borrow)]
-            request_id: &'a RawValue,
-        }
-        let Some(params) = params else { return };
-        let Ok(Cancelled { request_id }) = serde_json::from_str(params.get()) else { return };
-        if let Some((_, task)) = self.asked.iter().find(|(id, _)| id.get() == request_id.get()) {
-            task.abort();
-        } else if let Some(id) = RequestId::of(request_id) {
-            let claim = self.shared.pending().claim(id);
-            if let Claim::Live(slot) = claim {
-                slot.answer(Err(envelope::protocol("the server cancelled the request")));
-            }
-        }
-    }
-
     fn take_request(&mut self, id: &RawValue, method: &str, params: Option<&RawValue>) {
+        if id.get().len() > NAME_BYTES {
+            self.shared.meter.violation("id_too_long");
+            return;
+        }
         if self.shared.is_modern() {
             // This revision forbids the request, and forbids us to answer it.
             self.shared.meter.violation("server_request");
+            return;
+        }
+        if method.len() > NAME_BYTES {
+            self.shared.meter.violation("method_too_long");
+            self.reply(envelope::error(id, -32601, "no such method"));
             return;
         }
         if method == "ping" {

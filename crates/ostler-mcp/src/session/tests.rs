@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ostler_core::CallError;
 use ostler_core::catalogue::Kind;
-use ostler_core::port::{Inbound, Observer, Upstream};
+use ostler_core::port::{Observer, Upstream};
 use ostler_core::status::{DeathReason, Exit, FaultClass};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -18,9 +18,12 @@ use crate::meta;
 use crate::meter::Meter;
 use crate::revision::{NEWEST_LEGACY, NEWEST_MODERN, Revision};
 use crate::session::Parts;
-use crate::testing::{Counts, Ear, Eye, Peer, Stage, call, seconds, tool_call};
+use crate::testing::{Counts, Ear, Eye, Peer, Stage, call, tool_call};
 use crate::transport::Spawner;
 use crate::upstream::Live;
+
+mod flood;
+mod foreign;
 
 struct Wire {
     upstream: Arc<dyn Upstream>,
@@ -51,8 +54,7 @@ async fn wire_with(limits: Limits, revision: &'static Revision, pipe: usize) -> 
     let life = Life::start(parts, pipes.process);
     life.session().shared().settle(revision);
     life.is_up();
-    let inbound = Arc::clone(&ear) as Arc<dyn Inbound>;
-    let live = Live::new(life, revision, Declared::default(), limits, ostler_core::Catalogue::default(), inbound);
+    let live = Live::new(life, revision, Declared::default(), limits, ostler_core::Catalogue::default());
     Wire { upstream: Arc::new(live), peer: peers.recv().await.expect("a peer"), ear, counts }
 }
 
@@ -61,6 +63,13 @@ fn text(result: Result<Result<String, CallError>, tokio::task::JoinError>) -> St
         Ok(result) => result,
         Err(error) => error.to_string(),
     }
+}
+
+/// Waits until all that was written to us so far is read.
+async fn barrier(wire: &mut Wire) {
+    let call = call(&wire.upstream, "{}", 60);
+    wire.peer.serve("tools/call", &json!({})).await;
+    call.await.expect("no panic").expect("answered");
 }
 
 #[tokio::test(start_paused = true)]
@@ -111,60 +120,6 @@ async fn dropping_a_call_cancels_it() {
     dropped.abort();
     let cancelled = wire.peer.expect("notifications/cancelled").await;
     assert_eq!(cancelled["params"]["requestId"], request["id"]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_broken_answer_fails_its_call_and_nothing_else() {
-    let limits = Limits { frame_bytes: 1000, ..Limits::default() };
-    let mut wire = wire_with(limits, NEWEST_LEGACY, 1 << 20).await;
-    let good = call(&wire.upstream, "{}", 60);
-    let good_request = wire.peer.expect("tools/call").await;
-    let long = "x".repeat(2000);
-    let deep = "[".repeat(100);
-    for (broken, part, kind) in [
-        (format!(r#""result":{{"t":"{long}"}}"#), "larger than 1000 bytes", "oversize"),
-        (format!(r#""result":{{"t":{deep}"#), "nests deeper", "depth"),
-        (r#""result":{"t":tru}"#.to_owned(), "not a JSON-RPC message", "not_json"),
-        (r#""result":{},"error":{"code":1,"message":""}"#.to_owned(), "a result and an error", ""),
-        (r#""result":"done""#.to_owned(), "not an object", ""),
-    ] {
-        let failing = call(&wire.upstream, "{}", 60);
-        let request = wire.peer.expect("tools/call").await;
-        wire.peer.write(&format!("{{\"jsonrpc\":\"2.0\",\"id\":{},{broken}}}\n", request["id"])).await;
-        let error = failing.await.expect("no panic").expect_err("broken");
-        assert!(matches!(error, CallError::Protocol { .. }) && error.to_string().contains(part), "{error}");
-        assert_eq!(wire.counts.of(kind), u64::from(!kind.is_empty()), "{kind}");
-    }
-    let failing = call(&wire.upstream, "{}", 60);
-    let request = wire.peer.expect("tools/call").await;
-    let mut bytes = format!("{{\"id\":{},\"result\":{{\"t\":\"", request["id"]).into_bytes();
-    bytes.extend_from_slice(b"\xff\"}}\n");
-    tokio::io::AsyncWriteExt::write_all(&mut wire.peer.output, &bytes).await.expect("written");
-    assert!(text(failing.await).contains("not UTF-8"));
-
-    wire.peer.answer(&good_request, &json!({"fine": true})).await;
-    assert_eq!(text(good.await), r#"{"fine":true}"#);
-}
-
-#[tokio::test(start_paused = true)]
-async fn answers_that_nobody_asked_for_are_counted_and_dropped() {
-    let mut wire = wire().await;
-    for id in ["1", "\"1-1-00000000\"", "\"1-999-00000000\"", "null", "\"x\""] {
-        wire.peer.write(&format!("{{\"id\":{id},\"result\":{{}}}}\n")).await;
-    }
-    let asked = call(&wire.upstream, "{}", 60);
-    let request = wire.peer.expect("tools/call").await;
-    // The right number with another nonce, and the right id with another incarnation.
-    let id = request["id"].as_str().expect("text");
-    wire.peer.answer(&json!({"id": "1-1-00000000"}), &json!({"n": 0})).await;
-    wire.peer.answer(&json!({"id": id.replacen('1', "2", 1)}), &json!({"n": 0})).await;
-    wire.peer.answer(&request, &json!({"n": 1})).await;
-    wire.peer.answer(&request, &json!({"n": 2})).await;
-    let barrier = call(&wire.upstream, "{}", 60);
-    wire.peer.serve("tools/call", &json!({})).await;
-    barrier.await.expect("no panic").expect("answered");
-    assert_eq!(text(asked.await), r#"{"n":1}"#);
-    assert_eq!(wire.counts.of("unknown_id"), 8);
 }
 
 #[tokio::test(start_paused = true)]
@@ -332,56 +287,12 @@ async fn dropping_the_last_handle_kills() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flood_of_notifications_delays_no_answer_and_draws_no_response() {
-    let mut wire = wire_with(Limits::default(), NEWEST_LEGACY, 8 << 10).await;
-    let running = call(&wire.upstream, "{}", 5);
-    let request = wire.peer.expect("tools/call").await;
-    let log = json!({"method": "notifications/message", "params": {"level": "info", "data": "x".repeat(100)}});
-    for _ in 0..10_000 {
-        wire.peer.send(&log).await;
-    }
-    wire.peer.send(&json!({"method": "notifications/vendor/thing", "params": {}})).await;
-    wire.peer.answer(&request, &json!({"n": 1})).await;
-    assert_eq!(text(running.await), r#"{"n":1}"#);
-    assert_eq!(wire.ear.logs.lock().unwrap().len(), 1_000);
-    assert_eq!(wire.counts.of("dropped"), 9_000);
-    let next = call(&wire.upstream, r#"{"next":true}"#, 5);
-    assert_eq!(wire.peer.expect("tools/call").await["params"]["next"], true, "nothing came between the two calls");
-    next.abort();
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_last_change_of_a_storm_is_told() {
-    let mut wire = wire().await;
-    for _ in 0..3_000 {
-        wire.peer.send(&json!({"method": "notifications/tools/list_changed"})).await;
-    }
-    wire.peer.send(&json!({"method": "notifications/prompts/list_changed"})).await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let changes = wire.ear.changes.lock().unwrap();
-    assert!(changes.len() <= 1_002, "{}", changes.len());
-    assert!(changes[1_000..].contains(&Kind::Tools) && changes.contains(&Kind::Prompts));
-}
-
-#[tokio::test(start_paused = true)]
-async fn progress_reaches_its_observer_under_a_token_of_ours() {
-    let mut wire = wire().await;
-    let eye = Arc::new(Eye::default());
-    let mut request = tool_call(r#"{"name":"a","_meta":{"progressToken":"theirs","k":1}}"#, 60);
-    request.observer = Some(Arc::clone(&eye) as Arc<dyn Observer>);
-    let upstream = Arc::clone(&wire.upstream);
-    let running = tokio::spawn(async move { upstream.request(request).await.map(drop) });
-    let request = wire.peer.expect("tools/call").await;
-    assert_eq!(request["params"]["_meta"], json!({"progressToken": request["id"], "k": 1}));
-    let progress = |token: &Value, n: u32| json!({"method": "notifications/progress", "params": {"progress": n, "progressToken": token}});
-    wire.peer.send(&progress(&json!("theirs"), 1)).await;
-    wire.peer.send(&progress(&request["id"], 2)).await;
-    wire.peer.send(&progress(&request["id"], 3)).await;
-    wire.peer.answer(&request, &json!({})).await;
-    running.await.expect("no panic").expect("answered");
-    wire.peer.send(&progress(&request["id"], 4)).await;
-    let seen: Vec<Value> = eye.0.lock().unwrap().iter().map(|seen| serde_json::from_str(seen).expect("JSON")).collect();
-    assert_eq!(seen.iter().map(|seen| seen["progress"].clone()).collect::<Vec<_>>(), [2, 3]);
+async fn an_exit_that_is_known_is_not_replaced_by_the_kill_after_it() {
+    let wire = wire().await;
+    wire.peer.process.exit(Exit::Code(3));
+    drop(wire.upstream);
+    assert!(wire.peer.process.kills.load(Ordering::Relaxed) > 0);
+    assert_eq!(crate::transport::Process::exited(&*wire.peer.process).await, Exit::Code(3));
 }
 
 #[tokio::test(start_paused = true)]
@@ -448,24 +359,11 @@ async fn the_number_of_waiting_calls_is_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_line_without_end_ends_the_session() {
-    let mut wire = wire().await;
-    let chunk = "x".repeat(1 << 20);
-    let write = async {
-        for _ in 0..70 {
-            if tokio::io::AsyncWriteExt::write_all(&mut wire.peer.output, chunk.as_bytes()).await.is_err() {
-                return;
-            }
-        }
-    };
-    let (fault, ()) = tokio::join!(wire.upstream.closed(), write);
-    assert_eq!((fault.class, fault.reason), (FaultClass::Protocol, DeathReason::Protocol));
-}
-
-#[tokio::test(start_paused = true)]
 async fn parameters_that_are_no_object_are_refused_before_the_wire() {
-    let wire = wire().await;
+    let mut wire = wire().await;
     let refused = wire.upstream.request(tool_call("[1]", 60)).await;
     assert!(matches!(refused, Err(CallError::Denied { .. })));
-    assert_eq!(seconds(0), crate::clock::now());
+    let next = call(&wire.upstream, r#"{"n":2}"#, 60);
+    assert_eq!(wire.peer.expect("tools/call").await["params"], json!({"n": 2}), "nothing was written before");
+    next.abort();
 }

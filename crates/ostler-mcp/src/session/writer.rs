@@ -1,4 +1,5 @@
-//! Writes one line after the other. A server that takes no byte for too long ends the session.
+//! Writes one line after the other, and what calls a request off before all that waits. A server that takes no byte for
+//! too long ends the session.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::{Ended, Outgoing, Shared};
+use crate::envelope;
 
 /// Runs until the queue is closed, the stream fails, or the task is aborted; each of these closes the stream.
 pub(super) async fn run(
@@ -15,15 +17,21 @@ pub(super) async fn run(
     mut queue: mpsc::Receiver<Outgoing>,
     shared: Arc<Shared>,
 ) {
-    while let Some(outgoing) = queue.recv().await {
+    loop {
+        let outgoing = tokio::select! {
+            biased;
+            id = shared.cancels.next() => Some(Outgoing::Other(envelope::cancelled(id))),
+            outgoing = queue.recv() => outgoing,
+        };
         let line = match outgoing {
-            Outgoing::Request(id, line) => {
+            None => return,
+            Some(Outgoing::Request(id, line)) => {
                 if !shared.pending().begin_write(id) {
                     continue;
                 }
                 line
             }
-            Outgoing::Other(line) => line,
+            Some(Outgoing::Other(line)) => line,
         };
         if let Err(why) = write(&mut *input, &line, &shared).await {
             tracing::debug!(server.id = %shared.server, error = ?why, "the server's input failed");

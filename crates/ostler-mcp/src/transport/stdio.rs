@@ -8,9 +8,9 @@ use std::time::Duration;
 use ostler_core::port::{BoxFuture, Lease};
 use ostler_core::status::{Exit, Fault, FaultClass};
 use ostler_core::{Incarnation, Secret, ServerId};
-use ostler_process::{Child, Ladder, Launch, Reaper};
+use ostler_process::{Child, Ladder, Launch, Reaper, ResourceLimits, Sandbox};
 
-use super::{Pipes, Process, Spawner};
+use super::{Beyond, Pipes, Process, Spawner};
 
 /// The launch line of a server, and how it is stopped.
 pub(crate) struct Command {
@@ -19,6 +19,8 @@ pub(crate) struct Command {
     pub(crate) args: Vec<OsString>,
     pub(crate) env: Vec<(OsString, Secret)>,
     pub(crate) cwd: Option<PathBuf>,
+    pub(crate) resources: ResourceLimits,
+    pub(crate) sandbox: Sandbox,
     pub(crate) ladder: Ladder,
     pub(crate) reaper: Reaper,
 }
@@ -33,6 +35,9 @@ impl Spawner for Command {
                 args: self.args.clone(),
                 env: self.env.iter().map(|(key, value)| (key.clone(), value.expose().into())).collect(),
                 cwd: self.cwd.clone(),
+                limits: self.resources,
+                sandbox: self.sandbox.clone(),
+                redact: Vec::new(),
             };
             let mut child = self.reaper.spawn(launch, lease).await.map_err(|error| error.fault())?;
             let (Some(output), Some(input)) = (child.take_stdout(), child.take_stdin()) else {
@@ -68,6 +73,14 @@ impl Process for Kept {
 
     fn released(&self) -> BoxFuture<'_, ()> {
         Box::pin(self.child.released())
+    }
+
+    fn beyond(&self) -> Option<Beyond> {
+        match (self.child.ran_out_of_memory(), self.child.reaper_lost()) {
+            (true, _) => Some(Beyond::OutOfMemory),
+            (false, true) => Some(Beyond::ReaperLost),
+            (false, false) => None,
+        }
     }
 
     fn stderr_tail(&self) -> String {

@@ -3,6 +3,8 @@
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
+use ostler_core::status::{Exit, Fault, FaultClass};
+
 use crate::schedule::Schedule;
 
 /// What is wanted of one server, and how patient we are with it.
@@ -30,6 +32,56 @@ pub struct Policy {
     pub stop_grace: Duration,
     /// How often to see whether a launch line that could not work does by now. Default: 300 s.
     pub recheck: Duration,
+    /// Which exit codes of a server that was serving are no failure, under [`Restart::OnFailure`]. Default: 0.
+    pub expected_exits: Vec<i32>,
+    /// How many restarts within how long are too many, whatever was forgiven in between: then it is put aside. `None`:
+    /// only failures in a row count. Without [`Policy::quarantine_after`] nothing is ever put aside. Default: 15 in 600 s.
+    pub intensity: Option<Intensity>,
+    /// How long it may serve without a call before it is put to sleep, until the next call. `None`: for ever. The shell
+    /// measures it and sends [`super::Event::Idle`]. Default: `None`.
+    pub idle_stop: Option<Duration>,
+    /// Whether the house is not well without it: its starts pass before those of others. Default: no.
+    pub required: bool,
+    /// What is said to whoever used the incarnation before. Carried for the shell; no decision of this crate depends on
+    /// it. Default: [`OnRestart::Surface`].
+    pub on_restart: OnRestart,
+    /// How often it is asked whether it lives, give or take a fifth; at least a second apart, and at twice the pace once
+    /// it has missed one. `None`: never. Default: `None`.
+    pub probe: Option<Duration>,
+    /// How long an answer to a probe may take. Default: 10 s.
+    pub probe_timeout: Duration,
+    /// How long to wait for the end of what is left of an incarnation before it is given up as a zombie. At least
+    /// [`Policy::stop_grace`] and [`KILL_PATIENCE`]. Default: 15 s.
+    pub stop_patience: Duration,
+}
+
+/// How long what was killed may take to be gone, however impatient a policy is.
+pub const KILL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A bound on restarts over time. Meaning: Erlang/OTP, supervisor(3), intensity and period; the window slides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Intensity {
+    /// So many are borne.
+    pub restarts: NonZeroU32,
+    /// Within this.
+    pub within: Duration,
+}
+
+impl Default for Intensity {
+    /// 15 in 600 s.
+    fn default() -> Self {
+        Self { restarts: NonZeroU32::new(15).expect("not zero"), within: Duration::from_mins(10) }
+    }
+}
+
+/// What is said of a restart to whoever used the incarnation before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnRestart {
+    /// Nothing: the server keeps no state that a caller could miss.
+    Silent,
+    /// That what it knew is gone.
+    #[default]
+    Surface,
 }
 
 /// Which deaths are followed by another start. A start that fails because this host is short of something is always
@@ -59,7 +111,47 @@ impl Default for Policy {
             quarantine_probe: Duration::from_mins(5),
             stop_grace: Duration::from_secs(5),
             recheck: Duration::from_mins(5),
+            expected_exits: vec![0],
+            intensity: Some(Intensity::default()),
+            idle_stop: None,
+            required: false,
+            on_restart: OnRestart::Surface,
+            probe: None,
+            probe_timeout: Duration::from_secs(10),
+            stop_patience: Duration::from_secs(15),
         }
+    }
+}
+
+impl Policy {
+    /// Whether it may sleep: not run, and be woken by a call.
+    pub(crate) fn may_sleep(&self) -> bool {
+        self.lazy || self.idle_stop.is_some()
+    }
+
+    /// Whether this is an end that a server may choose for itself. A class alone counts if no exit status is known.
+    pub(crate) fn expects(&self, fault: &Fault) -> bool {
+        match (fault.class, fault.exit) {
+            (FaultClass::CleanExit | FaultClass::CrashRunning, Some(Exit::Code(code))) => {
+                self.expected_exits.contains(&code)
+            }
+            (class, exit) => class == FaultClass::CleanExit && exit.is_none(),
+        }
+    }
+
+    /// How long a stop may take until what is left counts as a zombie.
+    pub(crate) fn patience(&self) -> Duration {
+        self.stop_patience.max(self.stop_grace.saturating_add(KILL_PATIENCE))
+    }
+
+    /// The time in quarantine until the next try, by `jitter` from 0.0 to 1.0.
+    pub(crate) fn quarantine(&self, jitter: f64) -> Duration {
+        self.quarantine_probe.min(Duration::from_hours(24)).mul_f64(0.8 + 0.4 * jitter)
+    }
+
+    /// The mean time between two probes, if there are any.
+    pub(crate) fn probe_every(&self) -> Option<Duration> {
+        self.probe.map(|every| every.clamp(Duration::from_secs(1), Duration::from_hours(24)))
     }
 }
 

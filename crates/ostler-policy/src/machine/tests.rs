@@ -1,5 +1,6 @@
-//! Tests of the machine: `table` says what each event does in each state, `story` follows whole lives, `model` tries
-//! random lives against a model of the world.
+//! Tests of the machine: `table` says what each event does in each state, `story`, `service` and `recall` follow whole
+//! lives, `otp` asks what Erlang/OTP asks of its supervisors, `model` tries random lives against a model of the world, and
+//! `walk` visits every state that can be reached.
 
 use std::fmt::Write as _;
 use std::num::NonZeroU32;
@@ -10,8 +11,12 @@ use ostler_core::status::FaultClass;
 use super::*;
 
 mod model;
+mod otp;
+mod recall;
+mod service;
 mod story;
 mod table;
+mod walk;
 
 #[expect(clippy::disallowed_methods, reason = "an instant can only be made from the clock; which one does not matter")]
 fn moment() -> Instant {
@@ -125,6 +130,9 @@ fn told(state: &State, effects: &[Effect]) -> String {
     let mut text = state.view().to_string();
     for effect in effects {
         let _ = match effect {
+            Effect::RequestPermit { incarnation, class: StartClass::Required } => {
+                write!(text, ", request {incarnation} required")
+            }
             Effect::RequestPermit { incarnation, class: StartClass::Fresh } => {
                 write!(text, ", request {incarnation} fresh")
             }
@@ -134,11 +142,15 @@ fn told(state: &State, effects: &[Effect]) -> String {
             Effect::ReturnPermit { incarnation } => write!(text, ", return {incarnation}"),
             Effect::Connect { incarnation, .. } => write!(text, ", connect {incarnation}"),
             Effect::Disconnect { incarnation, .. } => write!(text, ", disconnect {incarnation}"),
+            Effect::Probe { incarnation, .. } => write!(text, ", probe {incarnation}"),
+            Effect::Zombie { incarnation } => write!(text, ", zombie {incarnation}"),
             Effect::Notify(Notice::FailingRepeatedly { failures, .. }) => write!(text, ", notice failing {failures}"),
             Effect::Notify(Notice::Quarantined { failures, .. }) => write!(text, ", notice quarantined {failures}"),
             Effect::Notify(Notice::NeedsAction(fault)) => write!(text, ", notice act {fault}"),
             Effect::Notify(Notice::Recovered) => write!(text, ", notice recovered"),
-            Effect::Notify(Notice::Catalogue(_)) => panic!("not the machine's to say"),
+            Effect::Notify(Notice::Catalogue(_) | Notice::Together(_) | Notice::HostProblem) => {
+                panic!("not the machine's to say")
+            }
             Effect::Restarted(reason) => write!(text, ", restarted {reason}"),
             Effect::Retract => write!(text, ", retract"),
             Effect::Stale => write!(text, ", stale"),
@@ -190,7 +202,11 @@ fn the_defaults_are_those_of_the_manual() {
     assert_eq!((policy.stable_after, policy.start_timeout, policy.stop_grace), (secs(60), secs(30), secs(5)));
     assert_eq!((policy.notify_after, policy.quarantine_after), (nth(3), nth(10)));
     assert_eq!((policy.quarantine_probe, policy.recheck), (secs(300), secs(300)));
-    assert_eq!((policy.enabled, policy.lazy, policy.restart), (true, false, Restart::Always));
+    assert_eq!((policy.enabled, policy.lazy, policy.required, policy.restart), (true, false, false, Restart::Always));
+    let intensity = Intensity { restarts: nth(15).unwrap(), within: secs(600) };
+    assert_eq!((policy.expected_exits.as_slice(), policy.intensity), ([0].as_slice(), Some(intensity)));
+    assert_eq!((policy.idle_stop, policy.probe, policy.probe_timeout), (None, None, secs(10)));
+    assert_eq!((policy.stop_patience, policy.on_restart), (secs(15), OnRestart::Surface));
     assert_eq!(State::initial(&policy).view(), ServerState::Stopped);
     let disabled = Policy { enabled: false, ..policy };
     assert_eq!(State::initial(&disabled).view(), ServerState::Disabled);

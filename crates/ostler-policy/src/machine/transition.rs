@@ -1,58 +1,29 @@
-//! What each event does in each state: one method an event.
+//! What each event does in each state: one method an event. The orders and the life of an incarnation are here; what a
+//! fault leads to is in `verdict`, what happens while it serves in `serving`.
 //!
 //! One incarnation at a time: `Queued` is entered by `queue` alone, and `go` holds everything that leads there back in
 //! `Stopping` until the lease of the last incarnation is dropped. A death that happened by itself is shown at once, with
 //! its delay running; an end that we ordered is shown as `Stopping` until nothing is left, and then as what follows.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ostler_core::Incarnation;
-use ostler_core::status::{DeathReason, Fault, FaultClass, Notice};
+use ostler_core::status::{DeathReason, Fault, FaultClass};
 
-use super::policy::{Policy, Restart, after};
-use super::state::{Next, Phase, State};
-use super::{Effect, Event, HOST_PAUSE, PROBE_MISSES, RETRY_ON_CALL, StartClass};
+use super::policy::{Policy, after};
+use super::state::{House, Next, Phase, Rest, State};
+use super::{Effect, Event, RETRY_ON_CALL};
 use crate::schedule::unit;
 
 /// One step in the making.
 pub(super) struct Transition<'a> {
-    policy: &'a Policy,
+    pub(super) policy: &'a Policy,
     before: &'a State,
-    state: State,
-    now: Instant,
-    jitter: f64,
-    effects: Vec<Effect>,
-}
-
-/// What a fault calls for.
-enum Remedy {
-    /// Another try, after a while.
-    Retry,
-    /// Somebody must change something that may change without our hearing of it.
-    Recheck,
-    /// Somebody must do something, and will tell us.
-    Act,
-    /// Room on this host.
-    Host,
-}
-
-fn remedy(class: FaultClass) -> Remedy {
-    match class {
-        FaultClass::NotFound | FaultClass::BadConfig => Remedy::Recheck,
-        FaultClass::Auth | FaultClass::Consent | FaultClass::Incompatible => Remedy::Act,
-        FaultClass::HostResource => Remedy::Host,
-        FaultClass::CrashOnStart
-        | FaultClass::CrashRunning
-        | FaultClass::CleanExit
-        | FaultClass::Hang
-        | FaultClass::SlowStart
-        | FaultClass::Protocol
-        | FaultClass::Oom
-        | FaultClass::Network
-        | FaultClass::Throttled
-        | FaultClass::KilledByUs => Remedy::Retry,
-    }
+    pub(super) state: State,
+    pub(super) now: Instant,
+    pub(super) jitter: f64,
+    pub(super) effects: Vec<Effect>,
 }
 
 impl<'a> Transition<'a> {
@@ -66,7 +37,7 @@ impl<'a> Transition<'a> {
         }
         match event {
             Event::Start => self.start(),
-            Event::Stop => self.stop(Next::Stopped),
+            Event::Stop => self.stop(Next::Stopped { rest: Rest::Ordered }),
             Event::Restart => self.restart(),
             Event::Disable => self.stop(Next::Disabled),
             Event::Shutdown => self.shut_down(),
@@ -75,6 +46,8 @@ impl<'a> Transition<'a> {
             Event::Down { fault, .. } => self.down(&fault),
             Event::Released { .. } => self.released(),
             Event::Called => self.called(),
+            Event::Idle { .. } => self.idle(),
+            Event::Throttled { until, .. } => self.throttled(until),
             Event::ProbeOk { .. } => self.probe_ok(),
             Event::ProbeMissed { .. } => self.probe_missed(),
             Event::Tick => self.tick(),
@@ -88,7 +61,7 @@ impl<'a> Transition<'a> {
     // ---- Orders ----------------------------------------------------------------------------------------------------
 
     fn may_start(&self) -> bool {
-        self.policy.enabled && !self.state.shut_down
+        self.policy.enabled && !self.state.is_shut_down()
     }
 
     fn start(&mut self) {
@@ -96,9 +69,14 @@ impl<'a> Transition<'a> {
             return;
         }
         match self.state.phase {
-            Phase::Disabled | Phase::Stopped if self.policy.lazy => self.state.phase = Phase::Idle,
+            // What is remembered of its failures holds: nobody has asked for this start, it is just the first.
+            Phase::Stopped { rest: Rest::New } => self.go(self.first()),
+            Phase::Disabled | Phase::Stopped { .. } if self.policy.lazy => {
+                self.state.ledger.pardon();
+                self.go(Next::Idle);
+            }
             Phase::Disabled
-            | Phase::Stopped
+            | Phase::Stopped { rest: Rest::Over | Rest::Ordered }
             | Phase::Idle
             | Phase::Stopping { .. }
             | Phase::Backoff { .. }
@@ -108,11 +86,15 @@ impl<'a> Transition<'a> {
         }
     }
 
+    fn first(&self) -> Next {
+        if self.policy.lazy { Next::Idle } else { Next::Queue }
+    }
+
     fn restart(&mut self) {
         if !self.may_start() {
             return;
         }
-        if self.state.phase == Phase::Queued && self.state.ledger.class() == StartClass::Fresh {
+        if self.state.phase == Phase::Queued && self.state.failures() == 0 {
             return self.state.ledger.pardon();
         }
         self.let_go(DeathReason::Operator);
@@ -126,8 +108,7 @@ impl<'a> Transition<'a> {
 
     /// Ends what runs, in favour of `Stopped` or `Disabled`. A disabled server cannot be stopped further.
     fn stop(&mut self, next: Next) {
-        let disabled = matches!(self.state.phase, Phase::Disabled | Phase::Stopping { next: Next::Disabled });
-        if disabled || self.state.shut_down {
+        if self.is_disabled() || self.state.is_shut_down() {
             return;
         }
         self.let_go(DeathReason::Operator);
@@ -137,18 +118,21 @@ impl<'a> Transition<'a> {
     }
 
     fn shut_down(&mut self) {
-        if self.state.shut_down {
+        if self.state.is_shut_down() {
             return;
         }
-        self.state.shut_down = true;
+        self.state.house = House::Closing { parked: self.before.parking() };
         self.let_go(DeathReason::Operator);
-        let disabled = matches!(self.state.phase, Phase::Disabled | Phase::Stopping { next: Next::Disabled });
-        self.go(if disabled { Next::Disabled } else { Next::Stopped });
+        self.go(if self.is_disabled() { Next::Disabled } else { Next::Stopped { rest: Rest::Over } });
+    }
+
+    fn is_disabled(&self) -> bool {
+        matches!(self.state.phase, Phase::Disabled | Phase::Stopping { next: Next::Disabled, .. })
     }
 
     fn called(&mut self) {
         match self.state.phase {
-            Phase::Idle => self.go(Next::Queue),
+            Phase::Idle | Phase::Stopping { next: Next::Idle, .. } => self.go(Next::Queue),
             Phase::Quarantined { .. } => {
                 let failed_at = self.state.since.unwrap_or(self.now);
                 if self.now >= after(failed_at, RETRY_ON_CALL) {
@@ -163,7 +147,7 @@ impl<'a> Transition<'a> {
             | Phase::Stopping { .. }
             | Phase::Backoff { .. }
             | Phase::NeedsAction { .. }
-            | Phase::Stopped => {}
+            | Phase::Stopped { .. } => {}
         }
     }
 
@@ -186,7 +170,7 @@ impl<'a> Transition<'a> {
     fn up(&mut self, incarnation: Incarnation) {
         if let Phase::Starting { .. } = self.state.phase {
             self.effects.push(Effect::ReturnPermit { incarnation });
-            self.state.phase = Phase::Ready { stable_at: Some(after(self.now, self.policy.stable_after)) };
+            self.state.phase = Phase::Ready { watch: self.first_watch() };
         }
     }
 
@@ -202,12 +186,12 @@ impl<'a> Transition<'a> {
         self.state.ended = Some(fault.reason);
         match next {
             Next::Backoff { .. } | Next::Quarantined { .. } | Next::NeedsAction { .. } => self.arrive(next),
-            Next::Queue | Next::Stopped | Next::Disabled => self.go(next),
+            Next::Queue | Next::Idle | Next::Stopped { .. } | Next::Disabled => self.go(next),
         }
     }
 
     /// A fault that we found out, in an incarnation that still lives: it is ended first.
-    fn give_up(&mut self, fault: Fault) {
+    pub(super) fn give_up(&mut self, fault: Fault) {
         let fault = Arc::new(fault);
         let next = self.judge(&fault);
         self.let_go(fault.reason);
@@ -216,36 +200,8 @@ impl<'a> Transition<'a> {
 
     fn released(&mut self) {
         self.state.leased = false;
-        if let Phase::Stopping { next } = self.state.phase {
+        if let Phase::Stopping { next, .. } = self.state.phase {
             self.arrive(next);
-        }
-    }
-
-    fn probe_ok(&mut self) {
-        if let Phase::Degraded { stable_at, .. } = self.state.phase {
-            self.state.phase = Phase::Ready { stable_at: stable_at.map(|at| at.max(self.now)) };
-        }
-    }
-
-    fn probe_missed(&mut self) {
-        self.settle_if_due();
-        let (misses, stable_at) = match self.state.phase {
-            Phase::Ready { stable_at } => (1, stable_at),
-            Phase::Degraded { misses, stable_at } => (misses + 1, stable_at),
-            Phase::Disabled
-            | Phase::Idle
-            | Phase::Queued
-            | Phase::Starting { .. }
-            | Phase::Stopping { .. }
-            | Phase::Backoff { .. }
-            | Phase::Quarantined { .. }
-            | Phase::NeedsAction { .. }
-            | Phase::Stopped => return,
-        };
-        if misses < PROBE_MISSES {
-            self.state.phase = Phase::Degraded { misses, stable_at };
-        } else {
-            self.give_up(Fault::new(FaultClass::Hang, format!("did not answer {PROBE_MISSES} probes in a row")));
         }
     }
 
@@ -259,80 +215,20 @@ impl<'a> Transition<'a> {
                 let fault = Fault::new(FaultClass::SlowStart, format!("was not ready within {limit} s"));
                 self.give_up(fault.with_hint("if it needs more time to start, raise its start_timeout"));
             }
-            Phase::Ready { .. } => self.settle_if_due(),
+            Phase::Ready { .. } | Phase::Degraded { .. } => self.attend(),
+            Phase::Stopping { next, .. } => {
+                // Killed and not gone: it waits in the kernel, and nobody can end it. It is cut off and forgotten.
+                self.effects.extend(self.state.incarnation.map(|incarnation| Effect::Zombie { incarnation }));
+                self.state.leased = false;
+                self.arrive(next);
+            }
             Phase::Backoff { .. } | Phase::Quarantined { .. } => self.go(Next::Queue),
             Phase::NeedsAction { .. } => {
                 self.state.ledger.recount();
                 self.go(Next::Queue);
             }
-            Phase::Disabled
-            | Phase::Idle
-            | Phase::Queued
-            | Phase::Degraded { .. }
-            | Phase::Stopping { .. }
-            | Phase::Stopped => {}
+            Phase::Disabled | Phase::Idle | Phase::Queued | Phase::Stopped { .. } => {}
         }
-    }
-
-    // ---- Verdicts --------------------------------------------------------------------------------------------------
-
-    /// Decides what follows `fault`, counts it, and says what must be said.
-    fn judge(&mut self, fault: &Arc<Fault>) -> Next {
-        self.settle_if_due();
-        let served = matches!(self.state.phase, Phase::Ready { .. } | Phase::Degraded { .. });
-        let stable =
-            matches!(self.state.phase, Phase::Ready { stable_at: None } | Phase::Degraded { stable_at: None, .. });
-        let restart = self.policy.restart;
-        match remedy(fault.class) {
-            Remedy::Host if !(served && restart == Restart::Never) => {
-                self.state.ledger.note(fault);
-                self.effects.push(Effect::PauseGate(HOST_PAUSE));
-                return Next::Queue;
-            }
-            Remedy::Recheck | Remedy::Act => return self.needs_action(fault),
-            Remedy::Host | Remedy::Retry => {}
-        }
-        if served && fault.class == FaultClass::CleanExit && restart != Restart::Always {
-            self.state.ledger.note(fault);
-            return Next::Stopped;
-        }
-        let failures = self.state.ledger.count(fault);
-        let notice = self.state.ledger.failing(self.policy.notify_after);
-        self.notify(notice);
-        if restart == Restart::Never {
-            return Next::Stopped;
-        }
-        if self.policy.quarantine_after.is_some_and(|limit| failures >= limit) {
-            let notice = self.state.ledger.quarantined();
-            self.notify(notice);
-            let wait = self.policy.quarantine_probe.min(Duration::from_hours(24)).mul_f64(0.8 + 0.4 * self.jitter);
-            return Next::Quarantined { until: after(self.now, wait) };
-        }
-        let delay = if stable { Duration::ZERO } else { self.policy.schedule.delay(failures, self.jitter) };
-        Next::Backoff { until: after(self.now, delay) }
-    }
-
-    fn needs_action(&mut self, fault: &Arc<Fault>) -> Next {
-        self.state.ledger.count(fault);
-        let notice = self.state.ledger.needs_action();
-        self.notify(notice);
-        let recheck = matches!(remedy(fault.class), Remedy::Recheck) && self.policy.restart != Restart::Never;
-        Next::NeedsAction { recheck_at: recheck.then(|| after(self.now, self.policy.recheck)) }
-    }
-
-    /// Forgives earlier failures once the server has served for long enough, whether or not the tick came first.
-    fn settle_if_due(&mut self) {
-        if let Phase::Ready { stable_at: Some(due) } = self.state.phase
-            && self.now >= due
-        {
-            self.state.phase = Phase::Ready { stable_at: None };
-            let notice = self.state.ledger.settle();
-            self.notify(notice);
-        }
-    }
-
-    fn notify(&mut self, notice: Option<Notice>) {
-        self.effects.extend(notice.map(Effect::Notify));
     }
 
     // ---- Moves -----------------------------------------------------------------------------------------------------
@@ -343,7 +239,7 @@ impl<'a> Transition<'a> {
     }
 
     /// Gives back the permit and ends the incarnation, whichever there is.
-    fn let_go(&mut self, reason: DeathReason) {
+    pub(super) fn let_go(&mut self, reason: DeathReason) {
         self.effects.extend(self.state.permit().map(|incarnation| Effect::ReturnPermit { incarnation }));
         if let (true, Some(incarnation)) = (self.is_live(), self.state.incarnation) {
             self.effects.push(Effect::Disconnect { incarnation, grace: self.policy.stop_grace });
@@ -351,18 +247,34 @@ impl<'a> Transition<'a> {
         }
     }
 
-    /// Moves on to `next` once nothing is left of the last incarnation.
-    fn go(&mut self, next: Next) {
-        if self.state.leased {
-            self.state.phase = Phase::Stopping { next };
-        } else {
-            self.arrive(next);
+    /// Moves on to `next` once nothing is left of the last incarnation. Another `next` does not begin the wait anew.
+    pub(super) fn go(&mut self, next: Next) {
+        if !self.state.leased {
+            return self.arrive(next);
         }
+        let patience = match self.state.phase {
+            Phase::Stopping { patience, .. } => patience,
+            Phase::Disabled
+            | Phase::Idle
+            | Phase::Queued
+            | Phase::Starting { .. }
+            | Phase::Ready { .. }
+            | Phase::Degraded { .. }
+            | Phase::Backoff { .. }
+            | Phase::Quarantined { .. }
+            | Phase::NeedsAction { .. }
+            | Phase::Stopped { .. } => after(self.now, self.policy.patience()),
+        };
+        self.state.phase = Phase::Stopping { next, patience };
     }
 
     fn arrive(&mut self, next: Next) {
         self.state.phase = match next {
             Next::Queue => return self.queue(),
+            Next::Idle => {
+                self.state.ended = None;
+                Phase::Idle
+            }
             // The delay has run since the fault; the policy may have become less patient meanwhile.
             Next::Backoff { until } => {
                 let latest = after(self.now, self.policy.schedule.cap());
@@ -372,7 +284,7 @@ impl<'a> Transition<'a> {
             Next::NeedsAction { recheck_at } => {
                 Phase::NeedsAction { recheck_at: recheck_at.map(|at| at.max(self.now)) }
             }
-            Next::Stopped => Phase::Stopped,
+            Next::Stopped { rest } => Phase::Stopped { rest },
             Next::Disabled => Phase::Disabled,
         };
     }
@@ -380,7 +292,7 @@ impl<'a> Transition<'a> {
     /// Numbers the next incarnation and asks for its permit.
     fn queue(&mut self) {
         let incarnation = self.state.incarnation.map_or(Incarnation::FIRST, Incarnation::next);
-        let class = self.state.ledger.class();
+        let class = self.state.ledger.class(self.policy);
         self.state.incarnation = Some(incarnation);
         self.state.phase = Phase::Queued;
         self.effects.push(Effect::RequestPermit { incarnation, class });

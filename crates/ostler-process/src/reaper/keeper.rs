@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -22,9 +22,11 @@ use tokio::time::{sleep_until, timeout, timeout_at};
 use super::Prepared;
 use super::link::Link;
 use super::wire::{Fact, MAX, Order, Refusal, Start};
-use crate::child::{Child, Desk, Life, UNSEEN, Wish};
+use crate::child::{Child, Desk, End, Life, Wish};
 use crate::clock;
-use crate::spawn::{Line, SpawnError};
+use crate::confine::{Confines, Means, Remains};
+use crate::ledger::Book;
+use crate::spawn::{Line, SpawnError, StartError};
 use crate::stderr::Stderr;
 use crate::sweep::{Marks, sweep};
 
@@ -55,8 +57,11 @@ struct Request {
     start: Start,
     /// The cookie's beginning that all of this daemon share.
     instance: String,
-    /// The child's ends of its pipes.
-    pipes: [OwnedFd; 3],
+    cookie: String,
+    /// What travels beside the record: the child's ends of its pipes, and what bounds it.
+    descriptors: Vec<OwnedFd>,
+    remains: Remains,
+    means: Arc<Means>,
     /// Complete but for its process id.
     child: Child,
     life: watch::Sender<Life>,
@@ -73,12 +78,13 @@ enum Failure {
 }
 
 impl Keeper {
-    pub(super) fn start(program: PathBuf, soft_limit: Option<u64>) -> Self {
+    pub(super) fn start(program: PathBuf, soft_limit: Option<u64>, book: Book) -> Self {
         let (sender, commands) = mpsc::channel(WAITING);
         let keeper = Self { commands: sender, desk: Arc::default(), pid: Arc::default() };
         let state = State {
             program,
             soft_limit,
+            book,
             commands,
             desk: Arc::clone(&keeper.desk),
             pid: Arc::clone(&keeper.pid),
@@ -97,24 +103,38 @@ impl Keeper {
     }
 
     pub(super) async fn spawn(&self, prepared: Prepared, lease: Lease) -> Result<Child, SpawnError> {
-        let Prepared { id, instance, cookie, args, env, line } = prepared;
+        let Prepared { id, instance, cookie, args, env, line, redactor, confines, .. } = prepared;
+        let Confines { bounds, remains, means } = confines;
         let (life, watched) = watch::channel(Life::Running);
         let ((stdin, their_stdin), (their_stdout, stdout), (their_stderr, stderr)) =
             pipes().map_err(SpawnError::Host)?;
-        let start = Start { id, cookie, program: line.program.clone(), args, env, cwd: line.cwd.clone() };
+        let start = Start {
+            id,
+            cookie: cookie.clone().into(),
+            program: line.program.clone(),
+            args,
+            env,
+            cwd: line.cwd.clone(),
+            groups: remains.groups.folders(),
+            temporary: remains.temporary.as_ref().map(|temporary| temporary.path().to_owned()),
+            open_files: bounds.open_files,
+            core: bounds.core,
+        };
         let child = Child {
             id,
             pid: 0,
             stdin: Some(stdin),
             stdout: Some(stdout),
-            stderr: Stderr::drain(stderr, watched.clone()),
+            stderr: Stderr::drain(stderr, watched.clone(), redactor),
             life: watched,
+            ran_out_of_memory: Arc::default(),
             desk: Arc::clone(&self.desk),
             keeper: Box::new(self.clone()),
         };
         let (reply, answer) = oneshot::channel();
         let pipes = [their_stdin, their_stdout, their_stderr];
-        let request = Request { start, instance, pipes, child, life, lease, reply };
+        let descriptors = pipes.into_iter().chain(bounds.doors).chain(bounds.ruleset).collect();
+        let request = Request { start, instance, cookie, descriptors, remains, means, child, life, lease, reply };
         if self.commands.send(Command::Spawn(Box::new(request))).await.is_err() {
             return Err(SpawnError::ShutDown);
         }
@@ -138,6 +158,7 @@ impl Failure {
         match self {
             Self::Refused(Refusal::Folder(errno)) => line.folder(Errno::from_raw(errno)),
             Self::Refused(Refusal::Exec(errno)) => SpawnError::of_exec(Errno::from_raw(errno), line),
+            Self::Refused(Refusal::Sandbox(errno)) => SpawnError::of_sandbox(Errno::from_raw(errno)),
             Self::Ours(error) => error,
         }
     }
@@ -161,16 +182,22 @@ fn pipes() -> io::Result<Pipes> {
 struct Entry {
     life: watch::Sender<Life>,
     lease: Lease,
+    cookie: String,
+    remains: Remains,
+    means: Arc<Means>,
+    ran_out_of_memory: Arc<AtomicBool>,
     /// Who waits for the start; afterwards nobody.
     asked: Option<(Child, Reply)>,
     /// When the reaper must have said the next thing about it.
     due: Option<Instant>,
     is_eased: bool,
+    is_killed: bool,
 }
 
 struct State {
     program: PathBuf,
     soft_limit: Option<u64>,
+    book: Book,
     commands: mpsc::Receiver<Command>,
     desk: Arc<Desk>,
     pid: Arc<AtomicU32>,
@@ -220,7 +247,7 @@ impl State {
         self.leave().await;
     }
 
-    async fn connect(&mut self) -> io::Result<()> {
+    async fn connect(&mut self) -> Result<(), StartError> {
         let link = Link::start(&self.program, self.soft_limit).await?;
         if std::mem::replace(&mut self.had_reaper, true) {
             record::reaper_restart();
@@ -232,7 +259,7 @@ impl State {
     }
 
     async fn begin(&mut self, request: Request) {
-        let Request { start, instance, pipes, child, life, lease, reply } = request;
+        let Request { start, instance, cookie, descriptors, remains, means, child, life, lease, reply } = request;
         // Whoever asked gave up while the request waited; lease and pipes go with it.
         if reply.is_closed() {
             return;
@@ -255,8 +282,12 @@ impl State {
             return;
         }
         let due = Some(clock::now() + SPAWN);
-        self.entries.insert(id, Entry { life, lease, asked: Some((child, reply)), due, is_eased: false });
-        self.order(&record, &pipes).await;
+        let ran_out_of_memory = Arc::clone(&child.ran_out_of_memory);
+        let asked = Some((child, reply));
+        let (is_eased, is_killed) = (false, false);
+        let entry = Entry { life, lease, cookie, remains, means, ran_out_of_memory, asked, due, is_eased, is_killed };
+        self.entries.insert(id, entry);
+        self.order(&record, &descriptors).await;
     }
 
     async fn order(&mut self, record: &[u8], pipes: &[OwnedFd]) {
@@ -276,6 +307,7 @@ impl State {
                 }
                 Wish::Term => Order::Term { id },
                 Wish::Kill => {
+                    entry.is_killed = true;
                     entry.due.get_or_insert_with(|| clock::now() + RELEASE);
                     Order::Kill { id }
                 }
@@ -287,9 +319,14 @@ impl State {
     fn note(&mut self, fact: &Fact) {
         match *fact {
             Fact::Hello { .. } => {}
-            Fact::Spawned { id, pid } => {
+            Fact::Spawned { id, pid, ungrouped } => {
                 let Some(entry) = self.entries.get_mut(&id) else { return };
-                entry.due = None;
+                // A kill can have been asked for before the reaper said that there is something to kill.
+                entry.due = entry.is_killed.then(|| clock::now() + RELEASE);
+                self.book.spawned(&entry.cookie, pid);
+                if ungrouped != 0 {
+                    entry.means.warn("memory, processes", Errno::from_raw(ungrouped).desc());
+                }
                 if let Some((mut child, reply)) = entry.asked.take() {
                     child.pid = pid;
                     // If nobody waits any more the child comes back and is dropped, which kills the tree.
@@ -303,7 +340,8 @@ impl State {
             }
             Fact::Exited { id, exit } => {
                 let Some(entry) = self.entries.get_mut(&id) else { return };
-                entry.life.send_replace(Life::Exited(exit));
+                entry.ran_out_of_memory.store(entry.remains.ran_out_of_memory(), Ordering::Release);
+                entry.life.send_replace(Life::Exited(End::Seen(exit)));
                 if !entry.is_eased {
                     entry.due.get_or_insert_with(|| clock::now() + RELEASE);
                 }
@@ -312,6 +350,8 @@ impl State {
                 let Some(entry) = self.entries.remove(&id) else { return };
                 if survivors > 0 {
                     tracing::error!(survivors, "processes of a server cannot be killed and are given up");
+                } else {
+                    self.book.gone(&entry.cookie);
                 }
                 entry.release();
             }
@@ -329,7 +369,7 @@ impl State {
             entry.life.send_if_modified(|life| {
                 let is_news = *life == Life::Running;
                 if is_news {
-                    *life = Life::Exited(UNSEEN);
+                    *life = Life::Exited(End::ReaperLost);
                 }
                 is_news
             });
@@ -337,8 +377,9 @@ impl State {
         tracing::error!(why, trees = entries.len(), "the reaper ended; everything below it is ended too");
         // Its number is its own until it is waited for, and with it the session that marks its children.
         let session = Some(link.pid().cast_signed());
+        let mut survivors = 0;
         if !entries.is_empty() {
-            let survivors = sweep(Marks { cookie: self.instance.clone(), session, group: None }).await;
+            survivors = sweep(Marks { cookie: self.instance.clone(), session, group: None }).await;
             if survivors > 0 {
                 tracing::error!(survivors, "processes of a server cannot be killed and are given up");
             }
@@ -346,6 +387,9 @@ impl State {
         for (_, mut entry) in entries {
             if let Some((_, reply)) = entry.asked.take() {
                 let _ = reply.send(Err(Failure::Ours(SpawnError::ReaperLost)));
+            }
+            if survivors == 0 {
+                self.book.gone(&entry.cookie);
             }
             entry.release();
         }
@@ -383,10 +427,11 @@ impl State {
 
 impl Entry {
     fn release(self) {
-        let exit = self.life.borrow().exit().unwrap_or(UNSEEN);
+        let end = self.life.borrow().end().unwrap_or(End::Unseen);
+        self.remains.remove();
         // First the lease, so that whoever sees the release finds the place free.
         drop(self.lease);
-        self.life.send_replace(Life::Released(exit));
+        self.life.send_replace(Life::Released(end));
     }
 }
 

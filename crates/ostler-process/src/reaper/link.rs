@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
@@ -14,11 +15,15 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use super::wire::{Fact, Inbox, VERSION};
-use super::{NAME, SOCKET, SOFT_LIMIT};
+use super::{FAILED, NAME, SOCKET, SOFT_LIMIT};
 use crate::environment;
+use crate::init::Own;
+use crate::spawn::StartError;
 
 /// How long a new reaper may take to say hello.
 const HELLO: Duration = Duration::from_secs(10);
+/// How long a program that closed its socket may take to end.
+const END: Duration = Duration::from_secs(2);
 /// How long the socket may refuse an order.
 const SEND: Duration = Duration::from_secs(10);
 
@@ -26,12 +31,13 @@ pub(super) struct Link {
     stream: UnixStream,
     process: Child,
     pid: u32,
+    own: Own,
     inbox: Inbox,
 }
 
 impl Link {
     /// Starts a reaper and waits for its hello.
-    pub(super) async fn start(program: &Path, soft_limit: Option<u64>) -> io::Result<Self> {
+    pub(super) async fn start(program: &Path, soft_limit: Option<u64>) -> Result<Self, StartError> {
         let (ours, theirs) = StdUnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let mut command = Command::new(program);
@@ -54,16 +60,27 @@ impl Link {
         // The command holds the reaper's end of the socket; kept, it would hide the reaper's death.
         drop(command);
         let pid = process.id().expect("a child that nobody waited for has its number");
-        let mut link = Self { stream: UnixStream::from_std(ours)?, process, pid, inbox: Inbox::default() };
+        let stream = UnixStream::from_std(ours)?;
+        let mut link = Self { stream, process, pid, own: Own::new(pid), inbox: Inbox::default() };
         let problem = match timeout(HELLO, link.next()).await {
             Ok(Ok(Some(Fact::Hello { version: VERSION }))) => return Ok(link),
-            Ok(Ok(Some(_))) => "it is of another version",
-            Ok(Ok(None) | Err(_)) => "it ended at once: its main does not call reaper::intercept() first",
-            Err(_) => "it did not say hello",
+            Ok(Ok(Some(_))) => StartError::Unfit("it is of another version"),
+            Ok(Ok(None) | Err(_)) => link.explain_end().await,
+            Err(_) => StartError::System(io::Error::other("it did not say hello")),
         };
         link.kill();
         link.wait().await;
-        Err(io::Error::other(problem))
+        Err(problem)
+    }
+
+    /// Why a program that said nothing has left: a reaper leaves so only if it is killed or fails.
+    async fn explain_end(&mut self) -> StartError {
+        match timeout(END, self.process.wait()).await {
+            Ok(Ok(status)) if status.code().is_none_or(|code| code == FAILED) => {
+                StartError::System(io::Error::other(format!("it ended at once: {status}")))
+            }
+            _ => StartError::Unfit("it ended at once: its main does not call reaper::intercept() first"),
+        }
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -81,7 +98,12 @@ impl Link {
                 let write = || {
                     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
                     let slices = [IoSlice::new(&record[sent..])];
-                    Ok(sendmsg::<()>(self.stream.as_raw_fd(), &slices, controls, flags, None)?)
+                    loop {
+                        match sendmsg::<()>(self.stream.as_raw_fd(), &slices, controls, flags, None) {
+                            Err(Errno::EINTR) => {}
+                            sent => return Ok(sent?),
+                        }
+                    }
                 };
                 sent += self.stream.async_io(Interest::WRITABLE, write).await?;
             }
@@ -115,9 +137,10 @@ impl Link {
 
     /// Closes the socket, on which the reaper kills what is left and ends, and waits for that.
     pub(super) async fn close(self) {
-        let Self { stream, mut process, .. } = self;
+        let Self { stream, mut process, own, .. } = self;
         drop(stream);
         let _ = process.wait().await;
+        drop(own);
     }
 
     /// Waits for the reaper's end and returns how it ended, in words.

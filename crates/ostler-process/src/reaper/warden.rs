@@ -9,7 +9,10 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -18,13 +21,14 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{MsgFlags, send};
-use nix::unistd::Pid;
+use nix::unistd::{AccessFlags, Pid, access};
 use ostler_core::status::Exit;
 
 use super::wire::{Fact, Inbox, Order, Refusal, Start, VERSION};
-use crate::census::{Census, Cookie, Process};
+use crate::census::{self, Census, Cookie, Process};
+use crate::cgroup;
 use crate::clock;
-use crate::kernel::{self, Reaped};
+use crate::kernel::{self, Bounds, Reaped, Stage};
 use crate::spawn::enter;
 
 /// How often an ending tree is looked at when no signal says that something ended.
@@ -43,6 +47,9 @@ struct Server {
     /// The leader and its process group. Not reaped before the release, so the number stays its own.
     leader: i32,
     cookie: Vec<u8>,
+    /// What is removed after it if the daemon cannot: its control groups and its temporary folder.
+    groups: Vec<PathBuf>,
+    temporary: Option<PathBuf>,
     exit: Option<Exit>,
     /// A stop was asked for: what is below an exited leader is left its time.
     is_eased: bool,
@@ -93,6 +100,10 @@ pub(super) fn run(socket: OwnedFd, soft_limit: Option<u64>) -> io::Result<()> {
     let _ = nix::sys::prctl::set_name(c"ostler-reaper");
     // Blocked and not ignored: the children's mask is cleared, an ignored signal would stay ignored in them.
     SigSet::all().thread_block()?;
+    kernel::shrug_at_signals();
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_CORE) {
+        let _ = setrlimit(Resource::RLIMIT_CORE, 0, hard);
+    }
     let mut ended = SigSet::empty();
     ended.add(Signal::SIGCHLD);
     let signals = SignalFd::with_flags(&ended, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
@@ -111,6 +122,7 @@ pub(super) fn run(socket: OwnedFd, soft_limit: Option<u64>) -> io::Result<()> {
     warden.say(&Fact::Hello { version: VERSION });
     let ended = warden.serve();
     warden.end_all();
+    warden.clear();
     ended
 }
 
@@ -191,14 +203,21 @@ impl Warden {
 
     fn spawn(&mut self, start: &Start) {
         let id = start.id;
-        let pipes = self.descriptors.pop_front().unwrap_or_default();
-        match start_leader(start, pipes) {
-            Ok(leader) => {
-                let cookie = start.cookie.as_bytes().to_vec();
-                let server =
-                    Server { leader, cookie, exit: None, is_eased: false, killed_since: None, unclear_since: None };
+        let descriptors = self.descriptors.pop_front().unwrap_or_default();
+        match start_leader(start, descriptors) {
+            Ok((leader, ungrouped)) => {
+                let server = Server {
+                    leader,
+                    cookie: start.cookie.as_bytes().to_vec(),
+                    groups: start.groups.clone(),
+                    temporary: start.temporary.clone(),
+                    exit: None,
+                    is_eased: false,
+                    killed_since: None,
+                    unclear_since: None,
+                };
                 self.servers.insert(id, server);
-                self.say(&Fact::Spawned { id, pid: leader.unsigned_abs() });
+                self.say(&Fact::Spawned { id, pid: leader.unsigned_abs(), ungrouped });
             }
             Err(refusal) => self.say(&Fact::Refused { id, refusal }),
         }
@@ -240,7 +259,9 @@ impl Warden {
         }
         let mut left: BTreeMap<u64, Vec<Process>> = BTreeMap::new();
         let mut is_conclusive = true;
-        for (process, owner) in Census::take().below(self.me, |process, inherited| self.owner(process, inherited)) {
+        let census = Census::take();
+        let below = census.as_ref().map(|census| census.below(self.me, |process, above| self.owner(process, above)));
+        for (process, owner) in below.unwrap_or_default() {
             match owner {
                 Some(Owner::Server(id)) => left.entry(id).or_default().push(process),
                 Some(Owner::Unclear) => is_conclusive = false,
@@ -255,22 +276,26 @@ impl Warden {
             // An ended leader stays in the census until the release.
             left.retain(|process| self.servers.get(&id).is_none_or(|server| !server.is_ended_leader(process)));
             if is_conclusive || !left.is_empty() || self.is_long_unclear(id) {
-                self.finish(id, &left);
+                self.finish(id, census.is_some().then_some(&left));
             }
         }
         is_conclusive
     }
 
-    /// Whose it is: by its group, by its cookie where it left the group, else its parent's.
+    /// Whose it is: a leader its own, wherever it went; else by its group, by its cookie where it left the group, else its
+    /// parent's. What nothing tells of is the only server's, if there is but one: with it ends what others left.
     fn owner(&self, process: &Process, inherited: Option<Owner>) -> Option<Owner> {
         let find = |is_its: &dyn Fn(&Server) -> bool| {
             let found = self.servers.iter().find(|(_, server)| is_its(server));
             found.map(|(id, _)| Owner::Server(*id))
         };
-        find(&|server| server.leader == process.group).or_else(|| match process.cookie() {
-            Cookie::Some(cookie) => find(&|server| server.cookie == cookie).or(inherited),
-            Cookie::None => inherited,
-            Cookie::Unclear => inherited.or(Some(Owner::Unclear)),
+        let only = || find(&|_| self.servers.len() == 1 && !process.is_zombie);
+        let by_number =
+            find(&|server| server.leader == process.pid).or_else(|| find(&|its| its.leader == process.group));
+        by_number.or_else(|| match process.cookie() {
+            Cookie::Some(cookie) => find(&|server| server.cookie == cookie).or(inherited).or_else(only),
+            Cookie::None => inherited.or_else(only),
+            Cookie::Unclear => inherited.or_else(only).or(Some(Owner::Unclear)),
         })
     }
 
@@ -280,15 +305,23 @@ impl Warden {
         self.servers.get_mut(&id).is_some_and(|server| now - *server.unclear_since.get_or_insert(now) > UNCLEAR)
     }
 
-    fn finish(&mut self, id: u64, left: &[Process]) {
+    /// Releases a server of which nothing is left, or kills what is. `None`: nobody could look.
+    fn finish(&mut self, id: u64, left: Option<&Vec<Process>>) {
         let Some(server) = self.servers.get(&id) else { return };
         let is_given_up = server.killed_since.is_some_and(|since| clock::now() - since > GIVE_UP);
-        if left.is_empty() || is_given_up {
+        let is_gone = server.exit.is_some()
+            && match left {
+                Some(left) => left.is_empty(),
+                // Where /proc tells of others the group is all that is known.
+                None => !census::is_ours() && reap_group(server.leader),
+            };
+        if is_gone || is_given_up {
+            let survivors = if is_gone { 0 } else { left.map_or(1, |left| left.len().max(1)) };
             kernel::reap(server.leader);
             self.servers.remove(&id);
-            self.say(&Fact::Released { id, survivors: u32::try_from(left.len()).unwrap_or(u32::MAX) });
+            self.say(&Fact::Released { id, survivors: u32::try_from(survivors).unwrap_or(u32::MAX) });
         } else if server.killed_since.is_some() {
-            for process in left.iter().filter(|process| process.group != server.leader) {
+            for process in left.into_iter().flatten().filter(|process| process.group != server.leader) {
                 process.kill();
             }
         }
@@ -296,9 +329,15 @@ impl Warden {
 
     /// Kills everything below this process, until there is no child left.
     fn end_all(&mut self) {
+        let deadline = clock::now() + GIVE_UP;
         loop {
-            for (process, _) in Census::take().below(self.me, |_, _| None::<()>) {
-                process.kill();
+            // All that can be done where /proc tells of others.
+            self.servers.values().for_each(|server| server.signal_group(Signal::SIGKILL));
+            if !census::is_ours() && clock::now() > deadline {
+                return;
+            }
+            if let Some(census) = Census::take() {
+                census.below(self.me, |_, _| None::<()>).iter().for_each(|(process, _)| process.kill());
             }
             loop {
                 match kernel::reap(-1) {
@@ -310,6 +349,16 @@ impl Warden {
             let mut watched = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
             let _ = poll(&mut watched, PollTimeout::from(LOOK));
             while let Ok(Some(_)) = self.signals.read_signal() {}
+        }
+    }
+
+    /// Removes what trees leave behind whose daemon did not live to do it.
+    fn clear(&self) {
+        for server in self.servers.values() {
+            server.groups.iter().for_each(|group| cgroup::remove(group));
+            if let Some(temporary) = &server.temporary {
+                let _ = std::fs::remove_dir_all(temporary);
+            }
         }
     }
 
@@ -336,16 +385,33 @@ impl Warden {
     }
 }
 
-/// Starts a leader in a process group of its own, with nothing open but its three pipes.
-fn start_leader(start: &Start, pipes: Vec<OwnedFd>) -> Result<i32, Refusal> {
+/// Starts a leader in a process group of its own, with nothing open but its three pipes. Returns its number, and why it is
+/// in none of its control groups, or 0.
+fn start_leader(start: &Start, descriptors: Vec<OwnedFd>) -> Result<(i32, i32), Refusal> {
     if let Some(cwd) = &start.cwd {
         enter(cwd).map_err(|errno| Refusal::Folder(errno as i32))?;
     }
-    let Ok([stdin, stdout, stderr]) = <[OwnedFd; 3]>::try_from(pipes) else {
+    let mut descriptors = descriptors.into_iter();
+    let (Some(stdin), Some(stdout), Some(stderr)) = (descriptors.next(), descriptors.next(), descriptors.next()) else {
         return Err(Refusal::Exec(Errno::EMFILE as i32));
     };
-    let mut command = Command::new(&start.program);
+    let doors: Vec<OwnedFd> = descriptors.by_ref().take(start.groups.len()).collect();
+    let ruleset = descriptors.next();
+    // Descriptors that found no room here are dropped by the kernel; a sandbox is never dropped with them.
+    if doors.len() < start.groups.len() || start.temporary.is_some() != ruleset.is_some() {
+        return Err(Refusal::Exec(Errno::EMFILE as i32));
+    }
+    let is_ungrouped = Arc::new(AtomicBool::new(false));
+    let bounds = Bounds {
+        doors,
+        ruleset,
+        open_files: start.open_files,
+        core: start.core,
+        is_ungrouped: Arc::clone(&is_ungrouped),
+    };
+    let mut command = Command::new(resolve(start).as_deref().unwrap_or(Path::new(&start.program)));
     command
+        .arg0(&start.program)
         .args(&start.args)
         .env_clear()
         .envs(start.env.iter().map(|(name, value)| (name, value)))
@@ -356,19 +422,61 @@ fn start_leader(start: &Start, pipes: Vec<OwnedFd>) -> Result<i32, Refusal> {
     if let Some(cwd) = &start.cwd {
         command.current_dir(cwd);
     }
-    kernel::unblock_signals(&mut command);
-    match command.spawn() {
-        // The handle is forgotten on purpose: it neither kills nor reaps, both are ours.
-        Ok(child) => Ok(child.id().cast_signed()),
-        Err(error) => Err(Refusal::Exec(error.raw_os_error().unwrap_or(Errno::EINVAL as i32))),
+    // Without anything to do between fork and exec there need not be a fork: posix_spawn copies no memory.
+    if !bounds.are_usual() {
+        kernel::confine(&mut command, bounds);
+    }
+    let mut ungrouped = 0;
+    loop {
+        let spawned = kernel::unblocked(|| command.spawn()).map_err(|errno| Refusal::Exec(errno as i32))?;
+        match spawned {
+            // The handle is forgotten on purpose: it neither kills nor reaps, both are ours.
+            Ok(child) => return Ok((child.id().cast_signed(), ungrouped)),
+            Err(error) => match Stage::of(&error) {
+                Stage::Group(errno) if ungrouped == 0 => {
+                    ungrouped = errno;
+                    is_ungrouped.store(true, Ordering::Relaxed);
+                }
+                Stage::Group(errno) | Stage::Exec(errno) => return Err(Refusal::Exec(errno)),
+                Stage::Sandbox(errno) => return Err(Refusal::Sandbox(errno)),
+            },
+        }
+    }
+}
+
+/// The file that a bare name means in the child's PATH, so that no child has to search. `None`: the search of the exec itself
+/// tells best what is wrong.
+fn resolve(start: &Start) -> Option<PathBuf> {
+    if start.program.as_bytes().contains(&b'/') {
+        return None;
+    }
+    let (_, path) = start.env.iter().find(|(name, _)| name == "PATH")?;
+    let is_program = |file: &PathBuf| file.is_file() && access(file, AccessFlags::X_OK).is_ok();
+    // A relative folder is one of the child's.
+    std::env::split_paths(path)
+        .take_while(|folder| folder.is_absolute())
+        .map(|folder| folder.join(&start.program))
+        .find(is_program)
+}
+
+/// Reaps who ended in a group, its leader too. Returns whether nobody is left in it.
+fn reap_group(leader: i32) -> bool {
+    loop {
+        match kernel::reap(-leader) {
+            Reaped::One => {}
+            Reaped::NoneEnded => return false,
+            Reaped::NoChild => return true,
+        }
     }
 }
 
 /// Our direct children, ended or not.
 fn own_children(me: i32) -> Vec<i32> {
-    match std::fs::read_to_string(format!("/proc/self/task/{me}/children")) {
-        Ok(list) => list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect(),
-        // A kernel without that file.
-        Err(_) => Census::take().all().filter(|process| process.parent == me).map(|process| process.pid).collect(),
+    if let Ok(list) = std::fs::read_to_string(format!("/proc/self/task/{me}/children")) {
+        return list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect();
     }
+    // A kernel without that file.
+    let census = Census::take();
+    let all = census.iter().flat_map(Census::all);
+    all.filter(|process| process.parent == me).map(|process| process.pid).collect()
 }

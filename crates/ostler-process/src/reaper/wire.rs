@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use ostler_core::status::Exit;
 
 /// Changes with every change of the records.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 /// The largest record. A launch beyond it is refused before it is sent.
 pub(crate) const MAX: usize = 1024 * 1024;
 
@@ -35,6 +35,12 @@ pub(crate) struct Start {
     /// The whole environment.
     pub(crate) env: Vec<(OsString, OsString)>,
     pub(crate) cwd: Option<PathBuf>,
+    /// The control groups that it enters; their doors travel behind the pipes.
+    pub(crate) groups: Vec<PathBuf>,
+    /// Its own temporary folder, which makes it a sandboxed one; the ruleset travels behind the doors.
+    pub(crate) temporary: Option<PathBuf>,
+    pub(crate) open_files: Option<u64>,
+    pub(crate) core: u64,
 }
 
 /// From the reaper.
@@ -46,6 +52,8 @@ pub(crate) enum Fact {
     Spawned {
         id: u64,
         pid: u32,
+        /// Why it runs outside of its control groups; 0 if it does not.
+        ungrouped: i32,
     },
     Refused {
         id: u64,
@@ -67,6 +75,7 @@ pub(crate) enum Fact {
 pub(crate) enum Refusal {
     Folder(i32),
     Exec(i32),
+    Sandbox(i32),
 }
 
 impl Order {
@@ -88,10 +97,15 @@ impl Order {
                     out.bytes(name.as_bytes());
                     out.bytes(value.as_bytes());
                 }
-                out.byte(u8::from(start.cwd.is_some()));
-                if let Some(cwd) = &start.cwd {
-                    out.bytes(cwd.as_os_str().as_bytes());
+                out.path(start.cwd.as_ref());
+                out.u32(count(start.groups.len()));
+                for group in &start.groups {
+                    out.bytes(group.as_os_str().as_bytes());
                 }
+                out.path(start.temporary.as_ref());
+                out.byte(u8::from(start.open_files.is_some()));
+                out.u64(start.open_files.unwrap_or_default());
+                out.u64(start.core);
             }
             Self::Ease { id } => out.tagged(1, *id),
             Self::Term { id } => out.tagged(2, *id),
@@ -112,9 +126,14 @@ impl Order {
                 for _ in 0..input.u32()? {
                     start.env.push((input.text()?, input.text()?));
                 }
-                if input.byte()? == 1 {
-                    start.cwd = Some(input.text()?.into());
+                start.cwd = input.path()?;
+                for _ in 0..input.u32()? {
+                    start.groups.push(input.text()?.into());
                 }
+                start.temporary = input.path()?;
+                let is_limited = input.byte()? == 1;
+                start.open_files = Some(input.u64()?).filter(|_| is_limited);
+                start.core = input.u64()?;
                 Self::Spawn(Box::new(start))
             }
             1 => Self::Ease { id: input.u64()? },
@@ -135,14 +154,16 @@ impl Fact {
                 out.byte(0);
                 out.u32(*version);
             }
-            Self::Spawned { id, pid } => {
+            Self::Spawned { id, pid, ungrouped } => {
                 out.tagged(1, *id);
                 out.u32(*pid);
+                out.i32(*ungrouped);
             }
             Self::Refused { id, refusal } => {
                 let (tag, errno) = match refusal {
                     Refusal::Folder(errno) => (2, errno),
                     Refusal::Exec(errno) => (3, errno),
+                    Refusal::Sandbox(errno) => (7, errno),
                 };
                 out.tagged(tag, *id);
                 out.i32(*errno);
@@ -167,11 +188,12 @@ impl Fact {
         let mut input = Reader(record);
         let fact = match input.byte()? {
             0 => Self::Hello { version: input.u32()? },
-            1 => Self::Spawned { id: input.u64()?, pid: input.u32()? },
+            1 => Self::Spawned { id: input.u64()?, pid: input.u32()?, ungrouped: input.i32()? },
             2 => Self::Refused { id: input.u64()?, refusal: Refusal::Folder(input.i32()?) },
             3 => Self::Refused { id: input.u64()?, refusal: Refusal::Exec(input.i32()?) },
             4 => Self::Exited { id: input.u64()?, exit: Exit::Code(input.i32()?) },
             5 => Self::Exited { id: input.u64()?, exit: Exit::Signal(input.i32()?) },
+            7 => Self::Refused { id: input.u64()?, refusal: Refusal::Sandbox(input.i32()?) },
             6 => Self::Released { id: input.u64()?, survivors: input.u32()? },
             _ => return Err(broken()),
         };
@@ -234,6 +256,13 @@ impl Writer {
         self.0.extend_from_slice(value);
     }
 
+    fn path(&mut self, path: Option<&PathBuf>) {
+        self.byte(u8::from(path.is_some()));
+        if let Some(path) = path {
+            self.bytes(path.as_os_str().as_bytes());
+        }
+    }
+
     fn finish(mut self) -> Vec<u8> {
         let length = count(self.0.len() - 4);
         self.0[..4].copy_from_slice(&length.to_le_bytes());
@@ -273,6 +302,10 @@ impl Reader<'_> {
         Ok(OsString::from_vec(text.to_vec()))
     }
 
+    fn path(&mut self) -> io::Result<Option<PathBuf>> {
+        if self.byte()? == 1 { self.text().map(|path| Some(path.into())) } else { Ok(None) }
+    }
+
     fn end<T>(self, value: T) -> io::Result<T> {
         if self.0.is_empty() { Ok(value) } else { Err(broken()) }
     }
@@ -299,6 +332,10 @@ mod tests {
             args: vec!["-c".into(), OsString::from_vec(vec![0xff, 0xfe]), OsString::new()],
             env: vec![("PATH".into(), "/bin".into()), ("EMPTY".into(), OsString::new())],
             cwd: Some("/tmp".into()),
+            groups: vec!["/sys/fs/cgroup/a".into(), "/sys/fs/cgroup/b".into()],
+            temporary: Some("/tmp/t".into()),
+            open_files: Some(64),
+            core: u64::MAX,
         }))
     }
 
@@ -313,9 +350,10 @@ mod tests {
         }
         for fact in [
             Fact::Hello { version: VERSION },
-            Fact::Spawned { id: 1, pid: 4_000_000 },
+            Fact::Spawned { id: 1, pid: 4_000_000, ungrouped: 13 },
             Fact::Refused { id: 1, refusal: Refusal::Folder(2) },
             Fact::Refused { id: 1, refusal: Refusal::Exec(13) },
+            Fact::Refused { id: 1, refusal: Refusal::Sandbox(1) },
             Fact::Exited { id: 1, exit: Exit::Code(255) },
             Fact::Exited { id: 1, exit: Exit::Signal(37) },
             Fact::Released { id: 1, survivors: 2 },

@@ -2,7 +2,11 @@
 
 #![cfg(target_os = "linux")]
 
+mod bounds;
 mod direct;
+mod escape;
+mod init;
+mod ledger;
 mod spawn;
 mod support;
 mod tree;

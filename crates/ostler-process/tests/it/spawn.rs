@@ -75,13 +75,110 @@ async fn what_cannot_be_started_says_what_to_do() {
 #[tokio::test]
 async fn a_reaper_program_that_does_not_work_is_named() {
     let check = async |program: &str, cause: &str| {
-        let reaper = Reaper::start(ReaperOptions { program: Some(program.into()) });
+        let reaper = Reaper::start(ReaperOptions { program: Some(program.into()), ledger: None });
         let error = soon(reaper.spawn(script("exit 0"), lease().0)).await.unwrap_err();
         assert_eq!(error.fault().class, FaultClass::BadConfig);
         assert_eq!(error.fault().message, format!("cannot start the reaper '{program}': {cause}"));
     };
     check("/no/such/reaper", "no such file or directory").await;
     check("/bin/true", "it ended at once: its main does not call reaper::intercept() first").await;
+}
+
+#[tokio::test]
+async fn a_reaper_that_is_killed_at_its_start_is_no_mistake_of_the_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text, cause) in [
+        ("killed", "#!/bin/sh\nkill -9 $$\n", "it ended at once: signal: 9 (SIGKILL)"),
+        ("failed", "#!/bin/sh\nexit 70\n", "it ended at once: exit status: 70"),
+    ] {
+        let program = folder.path().join(name);
+        write_script(&program, text, 0o755);
+        let reaper = Reaper::start(ReaperOptions { program: Some(program), ledger: None });
+        let fault = soon(reaper.spawn(script("exit 0"), lease().0)).await.unwrap_err().fault();
+        assert_eq!(fault.class, FaultClass::HostResource);
+        assert_eq!(fault.message, format!("cannot start the reaper: {cause}"));
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_is_being_written_is_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("new");
+    std::fs::copy("/bin/true", &program).unwrap();
+    let writer = std::fs::OpenOptions::new().write(true).open(&program).unwrap();
+    for reaper in [reaper(), Reaper::start(ReaperOptions::default())] {
+        let fault = soon(reaper.spawn(launch(&program, &[]), lease().0)).await.unwrap_err().fault();
+        assert_eq!(fault.class, FaultClass::HostResource);
+        assert!(fault.hint.is_some_and(|hint| hint.contains("being written")));
+    }
+    drop(writer);
+}
+
+#[tokio::test]
+async fn a_child_works_in_our_folder_if_none_is_named() {
+    for reaper in [reaper(), Reaper::start(ReaperOptions::default())] {
+        let mut child = spawn(&reaper, script("pwd -P")).await;
+        let ours = std::env::current_dir().unwrap().canonicalize().unwrap();
+        assert_eq!(next_line(&mut lines(&mut child)).await, ours.to_str().unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_file_system_that_hangs_fails_its_own_server_and_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("held");
+    std::fs::copy("/bin/true", &program).unwrap();
+    // Whoever opens a leased file waits until the lease is given back, which takes 45 seconds: longer than a spawn may.
+    let text = "$SIG{IO} = 'IGNORE'; open(F, '<', $ARGV[0]); $| = 1; print fcntl(F, 1024, 1) ? \"held\\n\" : \"no\\n\"; sleep 1000";
+    let holder = tokio::process::Command::new("perl")
+        .args(["-e", text])
+        .arg(&program)
+        .stdout(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn();
+    // Without Perl, or leases on this file system, there is nothing that hangs.
+    let Ok(mut holder) = holder else { return };
+    let mut said = tokio::io::BufReader::new(holder.stdout.take().unwrap());
+    let mut line = String::new();
+    soon(tokio::io::AsyncBufReadExt::read_line(&mut said, &mut line)).await.unwrap();
+    if line != "held\n" {
+        return;
+    }
+    for reaper in [reaper(), Reaper::start(ReaperOptions::default())] {
+        let mut other = spawn(&reaper, script("read go; exit 8")).await;
+        let (lease, dropped) = lease();
+        let fault = soon(reaper.spawn(launch(&program, &[]), lease)).await.unwrap_err().fault();
+        soon(dropped).await.unwrap_err();
+        assert_eq!(
+            (fault.class, fault.message),
+            (FaultClass::HostResource, format!("'{}' does not answer", program.display()))
+        );
+        // At once now.
+        let again = now();
+        assert!(reaper.spawn(launch(&program, &[]), crate::support::lease().0).await.is_err());
+        assert!(now() - again < std::time::Duration::from_secs(1));
+        drop(other.take_stdin());
+        assert_eq!(soon(other.exited()).await, Exit::Code(8));
+    }
+    soon(holder.kill()).await.unwrap();
+    let child = spawn(&reaper(), launch(&program, &[])).await;
+    assert_eq!(soon(child.exited()).await, Exit::Code(0));
+}
+
+#[tokio::test]
+async fn secrets_are_not_in_the_standard_error() {
+    let mut launch = script("echo \"token: $TOKEN\" >&2; printf '%.20s' \"$TOKEN\" >&2; exit 1");
+    launch.env = vec![("TOKEN".into(), "ostler-test-0123456789".into())];
+    launch.redact = vec![ostler_core::secret::Secret::new("ostler-test-0123456789")];
+    for reaper in [reaper(), Reaper::start(ReaperOptions::default())] {
+        let launch =
+            Launch { env: launch.env.clone(), redact: launch.redact.clone(), args: launch.args.clone(), ..script("") };
+        let child = spawn(&reaper, launch).await;
+        soon(child.exited()).await;
+        assert_eq!(child.stderr().tail(), "token: ***\n***");
+        let lines: Vec<String> = child.stderr().since(0).into_iter().map(|line| line.text).collect();
+        assert_eq!(lines[0], "token: ***");
+    }
 }
 
 #[tokio::test]

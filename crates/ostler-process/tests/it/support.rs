@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use ostler_core::id::{Incarnation, ServerId};
 use ostler_core::port::Lease;
-use ostler_process::{Child, Launch, Reaper, ReaperOptions};
+use ostler_process::{Child, Launch, Reaper, ReaperOptions, ResourceLimits, Sandbox};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
@@ -17,8 +17,10 @@ use tokio::sync::oneshot;
 /// Every wait of these tests ends by then.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+pub(crate) const REAPER: &str = env!("CARGO_BIN_EXE_ostler-reaper");
+
 pub(crate) fn reaper() -> Reaper {
-    Reaper::start(ReaperOptions { program: Some(env!("CARGO_BIN_EXE_ostler-reaper").into()) })
+    Reaper::start(ReaperOptions { program: Some(REAPER.into()), ledger: None })
 }
 
 pub(crate) fn launch(program: impl Into<OsString>, args: &[&str]) -> Launch {
@@ -29,6 +31,9 @@ pub(crate) fn launch(program: impl Into<OsString>, args: &[&str]) -> Launch {
         args: args.iter().map(OsString::from).collect(),
         env: Vec::new(),
         cwd: None,
+        limits: ResourceLimits::default(),
+        sandbox: Sandbox::Off,
+        redact: Vec::new(),
     }
 }
 
@@ -70,8 +75,10 @@ pub(crate) async fn next_pid(lines: &mut Lines<BufReader<pipe::Receiver>>) -> u3
 
 /// Whether the process lives; one that waits to be reaped does not.
 pub(crate) fn is_alive(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, fields)| !fields.starts_with(['Z', 'X']))
+    // Its name may be no text.
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let name_end = stat.iter().rposition(|byte| *byte == b')');
+    name_end.and_then(|end| stat.get(end + 2)).is_some_and(|state| !b"ZX".contains(state))
 }
 
 /// Waits until `is_true`. For what the kernel tells nobody, such as the end of another's child.

@@ -1,6 +1,8 @@
 //! How trees end: by themselves, step by step, at once, and with whoever kept them.
 
+use std::future::Future;
 use std::process::Stdio;
+use std::task::Poll;
 use std::time::Duration;
 
 use crate::support::*;
@@ -199,11 +201,22 @@ async fn a_spawn_that_is_given_up_when_the_server_already_runs_leaves_nothing() 
     launch.env = vec![("FILE".into(), file.clone().into())];
     let (lease, dropped) = lease();
     let mut spawn = Box::pin(reaper.spawn(launch, lease));
-    tokio::select! { biased; _ = &mut spawn => panic!("spawned at the first poll"), () = std::future::ready(()) => {} }
+    // Polled until it waits for the look at its program, and once more, which sends the order. A quick look makes the second
+    // poll the one that brings the child.
+    let mut polls = 0;
+    let early = std::future::poll_fn(|context| {
+        polls += 1;
+        match spawn.as_mut().poll(context) {
+            Poll::Ready(child) => Poll::Ready(Some(child)),
+            Poll::Pending if polls == 2 => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await;
     until(|| file.exists()).await;
     let pid = std::fs::read_to_string(&file).unwrap().trim().parse().unwrap();
     assert!(is_alive(pid));
-    drop(spawn);
+    drop((spawn, early));
     soon(dropped).await.unwrap_err();
     assert!(!is_alive(pid));
 }
@@ -218,6 +231,7 @@ async fn a_reaper_that_hangs_is_replaced_and_its_trees_ended() {
     tokio::time::pause();
     child.kill();
     assert_eq!(child.exited().await, Exit::Signal(9));
+    assert!(child.reaper_lost());
     child.released().await;
     tokio::time::resume();
     assert_eq!((is_alive(child.pid()), is_alive(daemon)), (false, false));
@@ -236,6 +250,7 @@ async fn a_dead_reaper_ends_every_tree_and_the_next_spawn_works() {
     send(dead, Signal::SIGKILL);
     assert_eq!(soon(first.exited()).await, Exit::Signal(9));
     assert_eq!(soon(second.exited()).await, Exit::Signal(9));
+    assert!(first.reaper_lost() && second.reaper_lost());
     soon(first.released()).await;
     soon(second.released()).await;
     soon(dropped).await.unwrap_err();
@@ -245,6 +260,8 @@ async fn a_dead_reaper_ends_every_tree_and_the_next_spawn_works() {
     let third = spawn(&reaper, script("exit 5")).await;
     assert_eq!(soon(third.exited()).await, Exit::Code(5));
     assert_ne!(reaper.pid(), Some(dead));
+    soon(third.released()).await;
+    assert!(first.reaper_lost() && !third.reaper_lost());
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use ostler_telemetry::record;
 use super::ServerState;
 use crate::clock;
 use crate::lane::Shut;
+use crate::message::FleetMsg;
 
 impl ServerState {
     /// The machine has moved: says so everywhere. `before` is where it was.
@@ -25,6 +26,9 @@ impl ServerState {
         self.announce();
         if before != now {
             self.changed(before, now);
+            if !now.is_on_its_way() {
+                self.remember();
+            }
         }
     }
 
@@ -44,11 +48,12 @@ impl ServerState {
             Notice::NeedsAction(_) | Notice::Quarantined { .. } => {
                 tracing::error!(server.id = %server, notice = %notice, "server needs somebody");
             }
-            Notice::FailingRepeatedly { .. } | Notice::Catalogue(_) => {
+            Notice::FailingRepeatedly { .. } | Notice::Catalogue(_) | Notice::Together(_) | Notice::HostProblem => {
                 tracing::warn!(server.id = %server, notice = %notice, "notice about a server");
             }
         }
-        self.house.events.emit(server, incarnation, What::Notice(notice));
+        // The fleet decides whether it is said alone: when many servers have something to say, it is one thing.
+        let _ = self.fleet.cast(FleetMsg::Notice { server: server.clone(), incarnation, notice });
     }
 
     fn became_ready(&mut self) {

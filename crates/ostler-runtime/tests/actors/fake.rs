@@ -2,7 +2,7 @@
 //! what lives. Its tools: `echo` answers, `stuck` never does.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,9 @@ pub(crate) struct Fake {
     lives: Mutex<Vec<Arc<Life>>>,
     pub(crate) starts: AtomicUsize,
     pub(crate) refreshes: Arc<AtomicUsize>,
+    /// Whether it answers probes; how many it was sent.
+    pub(crate) deaf: AtomicBool,
+    pub(crate) probes: AtomicUsize,
 }
 
 /// One incarnation.
@@ -88,6 +91,11 @@ impl Life {
     /// Gives the lease back: nothing of this incarnation is left.
     pub(crate) fn release(&self) {
         self.lease.lock().expect("no panic").take();
+    }
+
+    /// Bytes come from it.
+    pub(crate) fn speak(&self) {
+        self.inbound.activity();
     }
 
     pub(crate) fn changed(&self) {
@@ -183,6 +191,10 @@ impl Upstream for FakeUpstream {
     }
 
     fn probe(&self, _: Instant) -> BoxFuture<'_, Result<(), CallError>> {
+        self.fake.probes.fetch_add(1, Ordering::Relaxed);
+        if self.fake.deaf.load(Ordering::Relaxed) {
+            return Box::pin(std::future::pending());
+        }
         Box::pin(std::future::ready(Ok(())))
     }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ostler_core::ServerState;
 use ostler_core::status::{Fault, FaultClass};
+use ostler_core::{Incarnation, ServerState};
 use ostler_policy::machine::Policy;
 use ostler_runtime::{FleetMsg, RegistryActor};
 use ractor::Actor;
@@ -30,6 +30,21 @@ async fn a_server_that_hangs_or_fails_neither_delays_nor_hides_another() {
     assert_eq!(outcome(&stable.call("good__echo").await), "ok");
     assert_eq!(stable.status("fails").expect("known").state, ServerState::Backoff);
     assert_eq!(stable.status("hangs").expect("known").state, ServerState::Starting);
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_hanging_servers_than_slots_do_not_keep_a_good_one_down() {
+    let (good, hanging) = (Fake::new(&["echo"]), Fake::new(&["echo"]));
+    hanging.script(std::iter::repeat_with(|| Step::Hang).take(1000));
+    let mut specs: Vec<_> = (0..16).map(|number| spec(&format!("h{number:02}"), &hanging)).collect();
+    specs.push(spec("good", &good));
+    let stable = Stable::start(specs).await;
+    let (_, took) = timed(stable.until("good", ServerState::Ready)).await;
+    assert!(took <= Duration::from_secs(11), "two rounds of eight slots, five seconds each: {took:?}");
+    good.kill();
+    stable.until("good", ServerState::Backoff).await;
+    let (_, took) = timed(stable.until("good", ServerState::Ready)).await;
+    assert!(took <= Duration::from_secs(12), "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -95,11 +110,29 @@ async fn the_next_incarnation_waits_until_nothing_of_the_last_is_left() {
     let first = fake.life();
     first.kill();
     stable.until("math", ServerState::Backoff).await;
-    pass(20).await;
+    pass(10).await;
     assert_eq!(fake.starts.load(Ordering::Relaxed), 1, "the first one still holds its lease");
     first.release();
     stable.until("math", ServerState::Ready).await;
     assert_eq!(fake.starts.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_ended_is_given_up_and_the_next_incarnation_starts() {
+    let fake = Fake::new(&["cling"]);
+    let stable = Stable::of("math", &fake).await;
+    let first = fake.life();
+    first.kill();
+    stable.until("math", ServerState::Backoff).await;
+    pass(20).await;
+    let status = stable.until("math", ServerState::Ready).await;
+    assert_eq!((status.incarnation.map(Incarnation::get), fake.starts.load(Ordering::Relaxed)), (Some(2), 2));
+    first.release();
+    pass(1).await;
+    fake.kill();
+    stable.until("math", ServerState::Backoff).await;
+    pass(10).await;
+    assert_eq!(fake.starts.load(Ordering::Relaxed), 2, "what the first one gave back is not the second one's lease");
 }
 
 #[tokio::test(start_paused = true)]
@@ -233,7 +266,7 @@ async fn a_stop_right_behind_the_permit_ends_the_server() {
     stable.until("math", ServerState::Queued).await;
     pass(9).await;
     tokio::time::advance(Duration::from_secs(1)).await;
-    stable.actor.cast(FleetMsg::GateTick).expect("the fleet lives");
+    stable.actor.cast(FleetMsg::Tick).expect("the fleet lives");
     stable.fleet.stop(&id("math")).expect("taken");
     let (_, took) = timed(stable.until("math", ServerState::Stopped)).await;
     assert!(took < Duration::from_secs(1), "{took:?}");
@@ -258,6 +291,32 @@ async fn a_changed_configuration_touches_only_what_changed() {
     stable.fleet.reconcile(vec![spec("notes", &notes)]).expect("taken");
     stable.when("notes", |_| stable.tools() == ["notes__save"]).await;
     assert!(stable.status("math").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_most_servers_fail_at_once_it_is_said_once_and_starts_are_slowed() {
+    let fakes: Vec<_> = (0..12).map(|_| Fake::new(&["echo"])).collect();
+    let specs = fakes.iter().enumerate().map(|(number, fake)| spec(&format!("s{number:02}"), fake)).collect();
+    let stable = Stable::start(specs).await;
+    for number in 0..12 {
+        stable.until(&format!("s{number:02}"), ServerState::Ready).await;
+    }
+    for _ in 0..3 {
+        for fake in &fakes {
+            fake.kill();
+        }
+        for number in 0..12 {
+            let name = format!("s{number:02}");
+            stable.until(&name, ServerState::Backoff).await;
+        }
+        for number in 0..12 {
+            stable.until(&format!("s{number:02}"), ServerState::Ready).await;
+        }
+    }
+    let notices: Vec<_> = stable.notices();
+    assert_eq!(notices.iter().filter(|text| text.contains("problem of this host")).count(), 1, "{notices:?}");
+    assert_eq!(notices.iter().filter(|text| text.contains("servers need a look")).count(), 1, "{notices:?}");
+    assert!(notices.iter().filter(|text| text.starts_with("failed 3 times")).count() < 5, "{notices:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ostler_core::port::{Caller, Outcome, ToolAnswer, ToolCall};
 use ostler_core::status::{ServerState, What};
 use ostler_core::{ServerId, ServerStatus};
+use ostler_policy::gate::StartKind;
 use ostler_policy::machine::Policy;
 use ostler_policy::reconcile::Fingerprint;
 use ostler_runtime::{
@@ -37,14 +38,22 @@ pub(crate) fn spec(name: &str, fake: &Arc<Fake>) -> ServerSpec {
         policy: Arc::new(Policy { enabled: true, ..Policy::default() }),
         lane: LaneLimits { while_restarting: WhileRestarting::Fail, ..LaneLimits::default() },
         connector: Arc::new(FakeConnector(Arc::clone(fake))),
+        kind: StartKind::Process,
+        launch: name.to_owned(),
         fingerprint: Fingerprint::new(name),
     }
 }
 
+pub(crate) fn options() -> HouseOptions {
+    HouseOptions { start_slots: NonZeroUsize::new(8).expect("not zero"), seed: 7 }
+}
+
 impl Stable {
     pub(crate) async fn start(specs: Vec<ServerSpec>) -> Self {
-        let start_slots = NonZeroUsize::new(8).expect("not zero");
-        let house = House::new(HouseOptions { start_slots, seed: 7 });
+        Self::start_in(House::new(options()), specs).await
+    }
+
+    pub(crate) async fn start_in(house: Arc<House>, specs: Vec<ServerSpec>) -> Self {
         let fleet = FleetHandle::new(Arc::clone(&house));
         let story = fleet.events().subscribe();
         let (registry, _) = RegistryActor::spawn(None, RegistryActor, Arc::clone(&house)).await.expect("it starts");
@@ -92,6 +101,16 @@ impl Stable {
 
     pub(crate) async fn call(&self, name: &str) -> ToolAnswer {
         self.fleet.dispatch().call(call(name)).await
+    }
+
+    /// Every notice so far.
+    pub(crate) fn notices(&self) -> Vec<String> {
+        let events = self.fleet.events().recent(usize::MAX);
+        let notice = |event: &Arc<ostler_core::ServerEvent>| match &event.what {
+            What::Notice(notice) => Some(notice.to_string()),
+            What::State { .. } | What::Published { .. } | What::Log { .. } => None,
+        };
+        events.iter().filter_map(notice).collect()
     }
 
     /// The states and notices of a server since the last look, as text.

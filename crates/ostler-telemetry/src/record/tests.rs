@@ -57,6 +57,8 @@ fn everything() {
     let server = id("everything");
     let second = Duration::from_secs(1);
     build("1.2.3");
+    config_reload("ok");
+    config_taken(1.0);
     state(&server, ServerState::Ready);
     restart(&server, DeathReason::Signal);
     failures(&server, 2);
@@ -143,6 +145,19 @@ fn a_server_is_in_one_state_at_a_time() {
     assert_eq!(value(&scrape, "ostler_server_up", &labels), Some(0.0));
     assert_eq!(value(&scrape, "ostler_server_quarantined", &labels), Some(1.0));
     assert_eq!(value(&scrape, "ostler_server_start_time_seconds", &labels), Some(0.0));
+}
+
+#[test]
+fn reloads_are_counted_by_what_came_of_them() {
+    let scrape = scrape(|| {
+        config_reload("ok");
+        config_reload("error");
+        config_reload("error");
+        config_taken(5.0);
+    });
+    let reloads = |result| value(&scrape, "ostler_config_reloads_total", &[("result", result)]);
+    assert_eq!((reloads("ok"), reloads("error")), (Some(1.0), Some(2.0)));
+    assert_eq!(value(&scrape, "ostler_config_reload_success_timestamp_seconds", &[]), Some(5.0));
 }
 
 #[test]

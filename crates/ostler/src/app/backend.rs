@@ -7,16 +7,25 @@ use std::time::Instant;
 use arc_swap::ArcSwapOption;
 use ostler_chat::{ConversationHandle, LobbyHandle, TurnEvent};
 use ostler_core::port::{BoxFuture, Caller, Dispatch, ModelInfo, ToolCall};
-use ostler_core::{ServerEvent, ServerId, ServerState};
+use ostler_core::status::{Notice, What};
+use ostler_core::{ServerEvent, ServerId, ServerState, ServerStatus};
+use ostler_process::Reaper;
 use ostler_runtime::{Entry, FleetError, FleetHandle, Subscription};
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
 use super::App;
+use super::consent::{ApproveError, Consents, Standing};
+use super::logs::ServerLogs;
+use super::reload::Live;
+use super::why::{self, Known, Scene};
 use crate::clock;
+use crate::config::{Origin, Server};
 use crate::exporter::Exporter;
-use crate::http::backend::{Backend, Events, Talk, Verb};
-use crate::http::dto::{AnswerDto, CallDto, ModelDto, ServerDto, StatusDto, ToolDto, millis};
+use crate::http::backend::{Backend, Events, Follow, Logs, Talk, Verb};
+use crate::http::dto::{
+    AnswerDto, Approval, CallDto, LaunchDto, ModelDto, ServerDto, StatusDto, ToolDto, WhyDto, millis,
+};
 use crate::http::error::ErrorDto;
 use crate::http::event::{AskEvent, EventDto};
 
@@ -29,6 +38,9 @@ pub struct AppBackend {
     dispatch: Arc<dyn Dispatch>,
     lobby: Arc<ArcSwapOption<LobbyHandle>>,
     model: ModelInfo,
+    reaper: Reaper,
+    consents: Consents,
+    live: Arc<Live>,
     facts: BackendFacts,
     started: Instant,
 }
@@ -52,9 +64,59 @@ impl AppBackend {
             dispatch: app.fleet.dispatch(),
             lobby: Arc::clone(&app.lobby),
             model: app.model.clone(),
+            reaper: app.reaper.clone(),
+            consents: app.consents.clone(),
+            live: Arc::clone(&app.live),
             facts,
             started: clock::now(),
         })
+    }
+
+    /// The server as it is configured now.
+    fn configured(&self, server: &ServerId) -> Result<Server, ErrorDto> {
+        let config = self.live.config();
+        config.servers.iter().find(|known| known.id == *server).cloned().ok_or_else(|| {
+            ErrorDto::new("unknown_server", format!("server '{server}' is not in the configuration any more"))
+        })
+    }
+
+    /// What was last said about tools of each server that were left out.
+    fn complaint(&self, events: &[Arc<ServerEvent>], server: &ServerId) -> Option<String> {
+        // Nothing is left out now, whatever was before.
+        self.fleet.status(server).filter(|status| status.refused_tools > 0)?;
+        events.iter().rev().filter(|event| event.server == *server).find_map(|event| match &event.what {
+            What::Notice(Notice::Catalogue(text)) => Some(text.clone()),
+            What::Notice(_) | What::State { .. } | What::Published { .. } | What::Log { .. } => None,
+        })
+    }
+}
+
+/// How many events are looked through for what is worth an answer.
+const PAST: usize = 4096;
+
+/// Does what may read folders or wait for a disk, away from the runtime's threads.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ErrorDto> {
+    let failed = |error| ErrorDto::new("internal", format!("looking at the launch line failed: {error}"));
+    tokio::task::spawn_blocking(work).await.map_err(failed)
+}
+
+/// The launch line of a server and whether it may be run. Blocks: it looks for the program.
+pub(crate) fn launch_of(server: &Server, consents: &Consents) -> LaunchDto {
+    LaunchDto {
+        server: server.id.to_string(),
+        line: server.launch_line(),
+        digest: server.launch_digest(),
+        origin: match &server.origin {
+            Origin::Own => "your own configuration".to_owned(),
+            Origin::Explicit => "the configuration that you named".to_owned(),
+            Origin::Imported(path) | Origin::Project(path) => path.display().to_string(),
+        },
+        approval: match consents.standing(server) {
+            Standing::NotNeeded => Approval::NotNeeded,
+            Standing::Missing => Approval::Missing,
+            Standing::Changed => Approval::Changed,
+            Standing::Given => Approval::Given,
+        },
     }
 }
 
@@ -67,12 +129,17 @@ impl Backend for AppBackend {
             ops: self.facts.ops.clone(),
             uptime_ms: millis(clock::now().saturating_duration_since(self.started)),
             model: self.model(),
+            reload: self.live.report(),
         }
     }
 
     fn servers(&self) -> Vec<ServerDto> {
         let now = clock::now();
-        self.fleet.statuses().iter().map(|status| ServerDto::new(status, now)).collect()
+        let config = self.live.config();
+        let group = |id: &ServerId| config.servers.iter().find(|known| known.id == *id)?.group.clone();
+        let statuses = self.fleet.statuses();
+        let dto = |status: &ServerStatus| ServerDto { group: group(&status.server), ..ServerDto::new(status, now) };
+        statuses.iter().map(dto).collect()
     }
 
     fn tools(&self) -> Vec<ToolDto> {
@@ -116,7 +183,9 @@ impl Backend for AppBackend {
         let state = self.fleet.status(server).map(|status| status.state);
         if verb != Verb::Stop && state == Some(ServerState::Disabled) {
             let message = format!("server '{server}' is disabled in the configuration");
-            return Err(ErrorDto::new("denied", message).with_hint("enable it there and start the daemon again"));
+            return Err(
+                ErrorDto::new("denied", message).with_hint("enable it there; the daemon takes that up by itself")
+            );
         }
         let result = match verb {
             Verb::Restart => self.fleet.restart(server),
@@ -126,6 +195,58 @@ impl Backend for AppBackend {
         result.map_err(|error| match error {
             FleetError::UnknownServer(_) => ErrorDto::new("unknown_server", error.to_string()),
             FleetError::Closed => ErrorDto::new("unavailable", error.to_string()),
+        })
+    }
+
+    fn why(&self, name: &str) -> WhyDto {
+        let config = self.live.config();
+        let events = self.fleet.events().recent(PAST);
+        let known = |status: ServerStatus| {
+            let server = config.servers.iter().find(|server| server.id == status.server);
+            Known {
+                configured_name: server.map_or(status.server.to_string(), |server| server.configured_name.clone()),
+                group: server.and_then(|server| server.group.clone()),
+                imported_from: server.and_then(|server| match &server.origin {
+                    Origin::Own | Origin::Explicit => None,
+                    Origin::Imported(path) | Origin::Project(path) => Some(path.display().to_string()),
+                }),
+                complaint: self.complaint(&events, &status.server),
+                status,
+            }
+        };
+        let tools = self.dispatch.tools();
+        let scene = Scene {
+            now: clock::now(),
+            servers: self.fleet.statuses().into_iter().map(known).collect(),
+            tools: &tools,
+            config: config.source.to_string(),
+        };
+        why::why(name, &scene)
+    }
+
+    fn logs(&self, server: &ServerId, follow: Follow) -> Box<dyn Logs> {
+        Box::new(ServerLogs::new(server, follow, &self.reaper))
+    }
+
+    fn launch(&self, server: &ServerId) -> BoxFuture<'_, Result<LaunchDto, ErrorDto>> {
+        let server = self.configured(server);
+        Box::pin(async move {
+            let (server, consents) = (server?, self.consents.clone());
+            aside(move || launch_of(&server, &consents)).await
+        })
+    }
+
+    fn approve(&self, server: &ServerId, digest: String) -> BoxFuture<'_, Result<(), ErrorDto>> {
+        let configured = self.configured(server);
+        let server = server.clone();
+        Box::pin(async move {
+            let (configured, consents) = (configured?, self.consents.clone());
+            aside(move || consents.approve(&configured, &digest)).await??;
+            let Some(status) = self.fleet.status(&server) else { return Ok(()) };
+            // One that somebody has stopped stays so; one that waits for this is tried at once.
+            let waits =
+                matches!(status.state, ServerState::NeedsAction | ServerState::Backoff | ServerState::Quarantined);
+            if waits { self.control(&server, Verb::Start) } else { Ok(()) }
         })
     }
 
@@ -204,6 +325,18 @@ fn ask_event(event: TurnEvent) -> AskEvent {
                 content,
                 is_error,
             }
+        }
+    }
+}
+
+impl From<ApproveError> for ErrorDto {
+    fn from(error: ApproveError) -> Self {
+        match error {
+            ApproveError::Changed(_) => {
+                Self::new("launch_changed", error.to_string()).with_hint("look at it again, then approve it")
+            }
+            ApproveError::NoStore | ApproveError::Store(_) => Self::new("store", error.to_string())
+                .with_hint("look after the folder that daemon.state names, and start the daemon again"),
         }
     }
 }

@@ -1,22 +1,26 @@
 //! From configured servers to the runtime's: a connector, a policy and the bounds of a lane for each.
 
 use std::ffi::OsString;
+use std::num::NonZeroU32;
+use std::path::Path;
 use std::sync::Arc;
 
 use ostler_core::port::{Attempt, BoxFuture, Connection, Connector};
 use ostler_core::status::{Fault, FaultClass};
 use ostler_mcp::{EraChoice, Limits, StdioConnector, StdioSpec};
+use ostler_policy::gate::StartKind;
 use ostler_policy::reconcile::Fingerprint;
-use ostler_process::{Ladder, Reaper};
+use ostler_process::{Ladder, Reaper, ResourceLimits, Sandbox};
 use ostler_runtime::{LaneLimits, ServerSpec, WhileRestarting};
 
-use crate::config::{self, Era, REMOTE_UNSUPPORTED, Server, Transport};
+use super::consent::Consents;
+use crate::config::{self, Era, Program, REMOTE_UNSUPPORTED, Server, Transport};
 
-pub(super) fn specs(servers: &[Server], reaper: &Reaper) -> Vec<ServerSpec> {
-    servers.iter().map(|server| spec(server, reaper)).collect()
+pub(super) fn specs(servers: &[Server], reaper: &Reaper, consents: &Consents) -> Vec<ServerSpec> {
+    servers.iter().map(|server| spec(server, reaper, consents)).collect()
 }
 
-fn spec(server: &Server, reaper: &Reaper) -> ServerSpec {
+fn spec(server: &Server, reaper: &Reaper, consents: &Consents) -> ServerSpec {
     let mut policy = server.policy.clone();
     policy.enabled = server.enabled;
     ServerSpec {
@@ -31,8 +35,15 @@ fn spec(server: &Server, reaper: &Reaper) -> ServerSpec {
                 config::WhileRestarting::Wait => WhileRestarting::Wait,
                 config::WhileRestarting::Fail => WhileRestarting::Fail,
             },
+            on_restart: server.policy.on_restart,
         },
-        connector: connector(server, reaper),
+        kind: match &server.transport {
+            Transport::Stdio { program: Program::Named(program), .. } => StartKind::of_program(Path::new(program)),
+            Transport::Stdio { program: Program::Ourselves, .. } => StartKind::Process,
+            Transport::Remote { .. } => StartKind::Network,
+        },
+        launch: server.fingerprint(),
+        connector: consents.guard(server, connector(server, reaper)),
     }
 }
 
@@ -55,6 +66,15 @@ fn connector(server: &Server, reaper: &Reaper) -> Arc<dyn Connector> {
         args: args.iter().map(|arg| OsString::from(arg.expose())).collect(),
         env: env.iter().map(|(name, value)| (OsString::from(name), value.clone())).collect(),
         cwd: cwd.clone(),
+        resources: ResourceLimits {
+            memory: server.limits.memory,
+            processes: server.limits.processes.map(NonZeroU32::get),
+            ..ResourceLimits::default()
+        },
+        sandbox: match &server.sandbox {
+            config::Sandbox::Off => Sandbox::Off,
+            config::Sandbox::Restricted { writable } => Sandbox::Restricted { writable: writable.clone() },
+        },
         ladder: Ladder::default(),
         limits: Limits { frame_bytes: server.max_frame, ..Limits::default() },
         era: match server.era {

@@ -2,13 +2,16 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use ostler_core::port::Journal;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use super::{App, AppBackend, AppOptions, BackendFacts, StartError};
+use super::reload::Reloader;
+use super::{App, AppBackend, AppOptions, BackendFacts, StartError, consent, notify, watch as watching};
 use crate::config::{Config, Source};
 use crate::exporter::Exporter;
 use crate::http::guard::Guard;
@@ -62,15 +65,18 @@ pub enum UpError {
     LeftBehind,
 }
 
-/// Runs the daemon until SIGINT, SIGTERM or SIGHUP; a second SIGINT ends it without grace. `listening` hears where it listens.
+/// Runs the daemon until SIGINT or SIGTERM; a second SIGINT ends it without grace. `listening` hears where it listens.
+///
+/// Reads its configuration again at SIGHUP and when its files change. Opens the store that the configuration names, unless
+/// the options bring one; without it the daemon runs all the same.
 ///
 /// Installs the global metrics recorder: one daemon a process.
-pub async fn up(config: Config, options: AppOptions, listening: impl FnOnce(&Listening)) -> Result<(), UpError> {
+pub async fn up(config: Config, mut options: AppOptions, listening: impl FnOnce(&Listening)) -> Result<(), UpError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(UpError::Signal)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(UpError::Signal)?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(UpError::Signal)?;
+    let hangup = signal(SignalKind::hangup()).map_err(UpError::Signal)?;
     // The socket first: its lock keeps a second daemon from touching anything.
-    let socket = Bound::bind(&config.daemon.socket)?;
+    let socket = Bound::bind(options.socket.as_ref().unwrap_or(&config.daemon.socket))?;
     // Until the last server has ended, whatever becomes of the socket.
     let _claim = socket.claim();
     let ops = match config.daemon.ops {
@@ -79,6 +85,9 @@ pub async fn up(config: Config, options: AppOptions, listening: impl FnOnce(&Lis
     };
     let ops_address = ops.as_ref().and_then(|listener| listener.local_addr().ok());
     let exporter = Exporter::install()?;
+    if options.store.is_none() {
+        options.store = store(&config).await;
+    }
     let mut app = App::start(&config, options).await?;
     let facts = BackendFacts {
         config: match &config.source {
@@ -89,6 +98,10 @@ pub async fn up(config: Config, options: AppOptions, listening: impl FnOnce(&Lis
         exporter: Some(exporter),
     };
     let backend = AppBackend::new(&app, facts);
+    // Ended with this function, whatever its end is.
+    let mut attendants = tokio::task::JoinSet::new();
+    attendants.spawn(notify::run(Arc::clone(&app.live), app.fleet.events()));
+    attendants.spawn(watching::run(Reloader::of(&app), hangup));
     let (stop, stopping) = watch::channel(false);
     let stopped = |mut stopping: watch::Receiver<bool>| async move {
         let _ = stopping.wait_for(|stop| *stop).await;
@@ -105,11 +118,11 @@ pub async fn up(config: Config, options: AppOptions, listening: impl FnOnce(&Lis
         biased;
         _ = terminate.recv() => false,
         _ = interrupt.recv() => false,
-        _ = hangup.recv() => false,
         () = app.fell() => true,
     };
     tracing::info!(fell, "the daemon stops");
     stop.send_replace(true);
+    attendants.abort_all();
     if fell {
         return Err(UpError::Fell);
     }
@@ -121,4 +134,17 @@ pub async fn up(config: Config, options: AppOptions, listening: impl FnOnce(&Lis
     };
     while listeners.join_next().await.is_some() {}
     ended
+}
+
+/// What survives us. `None`: it cannot be had, which is no reason not to keep servers alive.
+async fn store(config: &Config) -> Option<Arc<dyn Journal>> {
+    let folder = config.daemon.state.clone();
+    let opened = tokio::task::spawn_blocking(move || consent::store(&folder)).await;
+    match opened.unwrap_or_else(|error| Err(error.to_string())) {
+        Ok(store) => Some(store),
+        Err(error) => {
+            tracing::warn!(error, "nothing is remembered: launch lines cannot be approved in this run");
+            None
+        }
+    }
 }

@@ -48,18 +48,26 @@ pub(crate) enum Command {
     Ask(AskArgs),
     /// Run the daemon: keep the fleet alive, serve the socket and the ops listener
     Up,
+    /// Show at one glance how the daemon's fleet is
+    Status(StatusArgs),
+    /// Say why a server or a tool is as it is, and what to do about it
+    Why(WhyArgs),
     /// Show the servers and how they are; -v for everything known
     Servers(ServersArgs),
     /// Show the tools of all servers
     Tools(ToolsArgs),
     /// Call one tool
     Call(CallArgs),
-    /// End a server and start it again
-    Restart(ServerArgs),
-    /// End a server until it is started
-    Stop(ServerArgs),
-    /// Start a server now
-    Start(ServerArgs),
+    /// End servers and start them again; several one after the other
+    Restart(TargetArgs),
+    /// End servers until they are started
+    Stop(TargetArgs),
+    /// Start servers now
+    Start(TargetArgs),
+    /// Show what a server writes to its standard error
+    Logs(LogsArgs),
+    /// Show the whole launch line of a server, and approve it
+    Approve(ApproveArgs),
     /// Check the configuration and say everything that is wrong with it
     Check,
     /// Be one of the two demonstration servers, on standard input and output
@@ -112,9 +120,55 @@ pub(crate) struct CallArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct ServerArgs {
+pub(crate) struct StatusArgs {
+    /// Show it again every second, until interrupted
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WhyArgs {
+    /// A server, or a tool as `ostler tools` shows it
+    #[arg(value_name = "TOOL_OR_SERVER")]
+    pub(crate) name: String,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct TargetArgs {
+    /// Which servers
+    #[arg(value_name = "SERVER")]
+    pub(crate) servers: Vec<String>,
+    /// All servers of this group
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) group: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
     /// Which server
     pub(crate) server: String,
+    /// Go on with what it writes from now on, also after a restart
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ApproveArgs {
+    /// Which server
+    pub(crate) server: String,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
 }
 
 #[derive(Debug, Args)]
@@ -157,6 +211,19 @@ mod tests {
     #[test]
     fn the_arguments_are_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_order_is_to_servers_or_to_a_group() {
+        let targets = |line: &[&str]| {
+            let cli = Cli::try_parse_from([&["ostler", "restart"], line].concat()).ok()?;
+            let Command::Restart(TargetArgs { servers, group }) = cli.command else { return None };
+            Some((servers.join(" "), group))
+        };
+        assert_eq!(targets(&["a", "b"]), Some(("a b".to_owned(), None)));
+        assert_eq!(targets(&["--group", "g"]), Some((String::new(), Some("g".to_owned()))));
+        assert_eq!(targets(&[]), None);
+        assert_eq!(targets(&["a", "--group", "g"]), None);
     }
 
     #[test]

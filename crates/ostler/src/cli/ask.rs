@@ -22,7 +22,7 @@ pub(crate) async fn run(global: &Global, args: AskArgs, house: &dyn House, conso
         _ = ctrl_c() => Err(Failure::silent(Exit::Interrupted)),
         done = tell(&client, args, console) => done,
     };
-    client.close().await;
+    client.close(&done, console).await;
     done
 }
 

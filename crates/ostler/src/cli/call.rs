@@ -24,7 +24,7 @@ pub(crate) async fn run(global: &Global, args: CallArgs, house: &dyn House, cons
         answer = call(&client, request, console) => answer,
     };
     let done = show(answer, args.json, console);
-    client.close().await;
+    client.close(&done, console).await;
     done
 }
 
@@ -34,20 +34,19 @@ async fn call(client: &Client, request: CallRequest, console: &mut Console) -> R
     let mut answer = client.call(request).await;
     if let Err(Failure { error: Some(error), .. }) = &mut answer
         && error.code == "unknown_tool"
-        && error.hint.is_none()
-        && !error.message.contains("did you mean")
     {
         // The one-shot fleet waited for one server only; a suggestion may come from any.
         client.settle(None, console).await;
         let tools = client.tools().await.unwrap_or_default();
         error.hint = suggestion(&name, tools.iter().map(|tool| tool.name.as_str()))
+            .or_else(|| error.hint.take())
             .or_else(|| Some("'ostler tools' shows all of them".to_owned()));
     }
     answer
 }
 
-/// The server that a name seems to belong to; `None` to wait for all.
-async fn owner(client: &Client, name: &str) -> Result<Option<String>, Failure> {
+/// The server that a tool's name seems to belong to; `None` to wait for all.
+pub(super) async fn owner(client: &Client, name: &str) -> Result<Option<String>, Failure> {
     let servers = client.servers().await?.into_iter().map(|server| server.server);
     Ok(servers.filter(|server| name.strip_prefix(server.as_str()).is_some_and(|rest| rest.starts_with("__"))).max())
 }

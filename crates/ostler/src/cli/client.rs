@@ -8,12 +8,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::console::Console;
-use super::failure::Failure;
+use super::failure::{Exit, Failure};
 use super::house::{House, Started};
 use super::remote::Remote;
 use crate::http::asking;
-use crate::http::backend::Verb;
-use crate::http::dto::{AskRequest, CallDto, CallRequest, ServerDto, ToolDto, millis};
+use crate::http::dto::{AskRequest, CallDto, CallRequest, ServerDto, ToolDto, WhyDto, millis};
 use crate::http::event::AskEvent;
 use crate::http::settle::settled;
 use crate::render::text::span;
@@ -49,16 +48,16 @@ impl Client {
     pub(crate) async fn open(global: &Global, house: &dyn House, console: &mut Console) -> Result<Self, Failure> {
         if !global.standalone {
             let remote = Remote::new(socket_path(global, house));
-            match Self::joinable(&remote, global).await? {
-                Ok(()) => return Ok(Self::Daemon(remote)),
-                Err(why) => console.note(&format!("{why}; started a fleet for this command")),
-            }
+            let Err(why) = Self::joinable(&remote, global).await? else { return Ok(Self::Daemon(remote)) };
+            let started = house.start(global.config.clone()).await?;
+            console.note(&format!("{why}; started a fleet for this command"));
+            return Ok(Self::Local(started));
         }
         Ok(Self::Local(house.start(global.config.clone()).await?))
     }
 
     /// Whether the daemon is there and is the one that is meant; if not, why.
-    async fn joinable(remote: &Remote, global: &Global) -> Result<Result<(), String>, Failure> {
+    pub(crate) async fn joinable(remote: &Remote, global: &Global) -> Result<Result<(), String>, Failure> {
         match remote.knock().await {
             Ok(()) => {}
             Err(missing @ JoinError::NoDaemon(_)) => return Ok(Err(missing.to_string())),
@@ -90,6 +89,14 @@ impl Client {
         let left = span(millis(started.patience.saturating_sub(SILENT_WAIT)));
         console.note(&format!("waiting for {}, at most {left}", missing.join(", ")));
         settled(&*started.backend, only, deadline).await;
+    }
+
+    /// Why a server or a tool is as it is.
+    pub(crate) async fn why(&self, name: &str) -> Result<WhyDto, Failure> {
+        match self {
+            Self::Daemon(remote) => remote.why(name).await,
+            Self::Local(started) => Ok(started.backend.why(name)),
+        }
     }
 
     pub(crate) async fn servers(&self) -> Result<Vec<ServerDto>, Failure> {
@@ -145,12 +152,13 @@ impl Client {
         Ok(Asking { events, task })
     }
 
-    /// Ends the fleet of this command; leaves a daemon alone.
-    pub(crate) async fn close(self) {
-        match self {
-            Self::Daemon(_) => {}
-            Self::Local(started) => (started.stop)().await,
+    /// Ends the fleet of this command, and says so to somebody who does not want to wait; leaves a daemon alone.
+    pub(crate) async fn close<T>(self, done: &Result<T, Failure>, console: &mut Console) {
+        let Self::Local(started) = self else { return };
+        if done.as_ref().is_err_and(|failure| failure.exit == Exit::Interrupted) {
+            console.note("ending the servers …");
         }
+        (started.stop)().await;
     }
 }
 
@@ -169,9 +177,4 @@ impl Asking {
             Some(Err(error)) => Failure::daemon(format!("the question broke off: {error}")),
         }
     }
-}
-
-/// Tells a daemon's server what to do. There is no one-shot way: a fleet of one command ends with it.
-pub(crate) async fn order(path: PathBuf, server: &str, verb: Verb) -> Result<ServerDto, Failure> {
-    Remote::new(path).order(server, verb).await
 }

@@ -13,8 +13,13 @@ use crate::render::{Colour, Style};
 pub(crate) struct Console {
     out: Box<dyn Write + Send>,
     err: Box<dyn Write + Send>,
+    /// Reads one line of a person. `None`: there is nobody to be asked.
+    answers: Option<Answers>,
     pub(crate) style: Style,
 }
+
+/// Where the answers of a person come from.
+pub(crate) type Answers = Box<dyn FnMut() -> io::Result<String> + Send>;
 
 impl Console {
     /// The outputs of this process.
@@ -30,11 +35,27 @@ impl Console {
             (true, true) => Style::Terminal { width, colour: Colour::On },
             (true, false) => Style::Terminal { width, colour: Colour::Off },
         };
-        Self::new(Box::new(out), Box::new(io::stderr()), style)
+        let answers = io::stdin().is_terminal().then(|| Box::new(typed) as Answers);
+        Self { answers, ..Self::new(Box::new(out), Box::new(io::stderr()), style) }
     }
 
     pub(crate) fn new(out: Box<dyn Write + Send>, err: Box<dyn Write + Send>, style: Style) -> Self {
-        Self { out, err, style }
+        Self { out, err, answers: None, style }
+    }
+
+    /// The same with somebody who answers.
+    #[cfg(test)]
+    pub(crate) fn with_answers(self, answers: Answers) -> Self {
+        Self { answers: Some(answers), ..self }
+    }
+
+    /// Asks a question whose answer is no unless it is yes. `None`: there is nobody to be asked. Blocks until the answer.
+    pub(crate) fn confirm(&mut self, question: &str) -> io::Result<Option<bool>> {
+        let Some(answers) = &mut self.answers else { return Ok(None) };
+        write!(self.err, "{} [y/N] ", clean(question))?;
+        self.err.flush()?;
+        let answer = answers()?;
+        Ok(Some(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")))
     }
 
     /// Writes text as it is and shows it at once.
@@ -71,4 +92,10 @@ impl Console {
             self.note(&format!("  hint: {hint}"));
         }
     }
+}
+
+fn typed() -> io::Result<String> {
+    let mut line = String::new();
+    io::stdin().read_line(&mut line)?;
+    Ok(line)
 }

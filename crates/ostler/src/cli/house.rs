@@ -9,6 +9,7 @@ use ostler_core::port::BoxFuture;
 
 pub use super::args::Demo;
 use crate::http::backend::Backend;
+use crate::http::dto::LaunchDto;
 
 /// Everything that the command line needs to be had.
 pub trait House: Send + Sync {
@@ -23,6 +24,12 @@ pub trait House: Send + Sync {
 
     /// Runs the daemon until it is told to end; `announce` is called once it can be joined.
     fn up(&self, order: UpOrder, announce: Announce) -> BoxFuture<'_, Result<(), Complaint>>;
+
+    /// What would be run for a server, for a machine without a daemon.
+    fn launch(&self, config: Option<PathBuf>, server: String) -> BoxFuture<'_, Result<LaunchDto, Complaint>>;
+
+    /// Records that a person approved this launch line, for a machine without a daemon.
+    fn approve(&self, config: Option<PathBuf>, launch: LaunchDto) -> BoxFuture<'_, Result<(), Complaint>>;
 
     /// Is a demonstration server until its input ends.
     fn demo(&self, which: Demo) -> BoxFuture<'_, Result<(), Complaint>>;

@@ -66,6 +66,6 @@ async fn look(
             Ok((client.servers().await?, client.tools().await?))
         } => seen,
     };
-    client.close().await;
+    client.close(&seen, console).await;
     seen
 }

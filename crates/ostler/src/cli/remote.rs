@@ -1,5 +1,6 @@
 //! A daemon behind its socket: one connection a request, so that dropping a request is all that cancelling takes.
 
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,8 +16,10 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::failure::Failure;
-use crate::http::backend::Verb;
-use crate::http::dto::{AskRequest, CallDto, CallRequest, ServerDto, StatusDto, ToolDto};
+use crate::http::backend::{Follow, Verb};
+use crate::http::dto::{
+    ApproveRequest, AskRequest, CallDto, CallRequest, LaunchDto, LogDto, ServerDto, StatusDto, ToolDto, WhyDto,
+};
 use crate::http::error::ErrorBody;
 use crate::http::event::AskEvent;
 use crate::socket::{JoinError, join};
@@ -69,22 +72,51 @@ impl Remote {
     }
 
     pub(crate) async fn order(&self, server: &str, verb: Verb) -> Result<ServerDto, Failure> {
-        // Whatever is not in a server's alphabet cannot be a server, and must not become another path.
-        if !server.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')) {
-            return Err(Failure::usage(format!("'{server}' cannot be the name of a server")));
-        }
+        let server = checked(server)?;
         let path = format!("/v1/servers/{server}/{}", verb.as_str());
         self.exchange(Method::POST, &path, encode(&json!({}))?, QUICK).await
     }
 
-    pub(crate) async fn ask(&self, request: &AskRequest) -> Result<Lines, Failure> {
-        let answer =
-            timeout(QUICK, self.send(Method::POST, "/v1/ask", encode(request)?)).await.map_err(|_| late())??;
+    pub(crate) async fn ask(&self, request: &AskRequest) -> Result<Lines<AskEvent>, Failure> {
+        self.stream(Method::POST, "/v1/ask", encode(request)?).await
+    }
+
+    pub(crate) async fn why(&self, name: &str) -> Result<WhyDto, Failure> {
+        self.get(&format!("/v1/why/{}", escaped(name))).await
+    }
+
+    pub(crate) async fn logs(&self, server: &str, follow: Follow) -> Result<Lines<LogDto>, Failure> {
+        let query = match follow {
+            Follow::Yes => "?follow=true",
+            Follow::No => "",
+        };
+        let path = format!("/v1/servers/{}/logs{query}", checked(server)?);
+        self.stream(Method::GET, &path, Vec::new()).await
+    }
+
+    pub(crate) async fn launch(&self, server: &str) -> Result<LaunchDto, Failure> {
+        self.get(&format!("/v1/servers/{}/launch", checked(server)?)).await
+    }
+
+    pub(crate) async fn approve(&self, launch: &LaunchDto) -> Result<LaunchDto, Failure> {
+        let path = format!("/v1/servers/{}/approve", checked(&launch.server)?);
+        let request = ApproveRequest { digest: launch.digest.clone() };
+        self.exchange(Method::POST, &path, encode(&request)?, QUICK).await
+    }
+
+    async fn stream<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<Lines<T>, Failure> {
+        let answer = timeout(QUICK, self.send(method, path, body)).await.map_err(|_| late())??;
         let answer = answer.checked(QUICK).await?;
         Ok(Lines {
             stream: answer.response.into_body().into_data_stream(),
             buffer: Vec::new(),
             _connection: answer.connection,
+            kind: PhantomData,
         })
     }
 
@@ -150,16 +182,17 @@ impl Answer {
     }
 }
 
-/// The events of a question, as they come.
-pub(crate) struct Lines {
+/// A stream of JSON lines, as they come.
+pub(crate) struct Lines<T> {
     stream: BodyDataStream,
     buffer: Vec<u8>,
     _connection: JoinSet<()>,
+    kind: PhantomData<fn() -> T>,
 }
 
-impl Lines {
-    /// The next event; `None` at the end.
-    pub(crate) async fn next(&mut self) -> Result<Option<AskEvent>, Failure> {
+impl<T: DeserializeOwned> Lines<T> {
+    /// The next one; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<T>, Failure> {
         let mut searched = 0;
         loop {
             if let Some(end) = self.buffer[searched..].iter().position(|byte| *byte == b'\n') {
@@ -177,6 +210,27 @@ impl Lines {
             }
         }
     }
+}
+
+/// The name of a server, as a part of a path. Whatever is not in its alphabet must not become another path.
+fn checked(server: &str) -> Result<&str, Failure> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if server.is_empty() || !server.bytes().all(allowed) {
+        return Err(Failure::usage(format!("'{server}' cannot be the name of a server")));
+    }
+    Ok(server)
+}
+
+/// Any text, as a part of a path.
+fn escaped(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut path, byte| {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') {
+            path.push(char::from(byte));
+        } else {
+            path.extend(["%", &format!("{byte:02X}")]);
+        }
+        path
+    })
 }
 
 fn encode(value: &impl Serialize) -> Result<Vec<u8>, Failure> {

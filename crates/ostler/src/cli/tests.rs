@@ -1,5 +1,7 @@
 //! Whole commands against a fleet of data: one of their own, and one behind a real socket.
 
+mod operator;
+
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +13,7 @@ use ostler_core::port::BoxFuture;
 use super::house::{Announce, Complaint, Demo, Started, Up, UpOrder};
 use super::*;
 use crate::http::backend::Verb;
+use crate::http::dto::{Approval, LaunchDto};
 use crate::http::fake::{Fake, server};
 use crate::http::guard::Guard;
 use crate::http::router::{Surface, router};
@@ -64,6 +67,23 @@ impl House for Stub {
             announce(Up { socket: order.socket, ops: Some(([127, 0, 0, 1], 9464).into()), servers: 2 });
             tokio::task::yield_now().await;
             Err(Complaint::Failed("the fleet fell over".to_owned()))
+        })
+    }
+
+    fn launch(&self, _: Option<PathBuf>, server: String) -> BoxFuture<'_, Result<LaunchDto, Complaint>> {
+        Box::pin(async move {
+            let Some(fake) = &self.fake else { return Err(Complaint::Config("no servers".to_owned())) };
+            Ok(LaunchDto { server, ..fake.launch.lock().expect("unpoisoned").clone() })
+        })
+    }
+
+    fn approve(&self, _: Option<PathBuf>, launch: LaunchDto) -> BoxFuture<'_, Result<(), Complaint>> {
+        Box::pin(async move {
+            let Some(fake) = &self.fake else { return Err(Complaint::Config("no servers".to_owned())) };
+            let mut known = fake.launch.lock().expect("unpoisoned");
+            assert_eq!(known.digest, launch.digest);
+            known.approval = Approval::Given;
+            Ok(())
         })
     }
 
@@ -168,8 +188,12 @@ notes__save  Does save.
 #[tokio::test]
 async fn a_named_configuration_is_not_answered_by_a_daemon_of_another_one() {
     let daemon = Daemon::start(&Fake::new());
-    let ran = daemon.run(&["--config", "/etc/other.toml", "tools"]).await;
-    assert_eq!(ran.exit, Exit::Usage);
+    let path = daemon.home.path().join("s");
+    let socket = path.to_str().expect("text");
+    let other = Fake::new();
+    other.tools.lock().expect("unpoisoned").clear();
+    let ran = run(&Stub::with(&other), &["--socket", socket, "--config", "/etc/other.toml", "tools"]).await;
+    assert_eq!((ran.exit, ran.out.lines().count()), (Exit::Success, 1));
     assert!(ran.err.contains("runs /etc/ostler.toml, not /etc/other.toml; started a fleet"), "{}", ran.err);
     let ran = daemon.run(&["--config", "/etc/ostler.toml", "tools"]).await;
     assert_eq!((ran.exit, ran.err.as_str()), (Exit::Success, ""));

@@ -4,11 +4,12 @@
 //! that needs more than one key are `check`'s. The JSON Schema of the file comes from the same declarations.
 
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 
 use serde_json::{Map, json};
 
 use super::document::{Node, Table, Value};
-use super::leaf::{Given, Leaf, Listen, Named, Period, Size, choice, take, wrong};
+use super::leaf::{Given, Leaf, Listen, Memory, Named, Period, Size, Switch, choice, take, wrong};
 use super::report::{At, Report, Spot};
 
 /// A table with a closed set of keys.
@@ -42,7 +43,7 @@ impl<T: Section> Leaf for T {
 }
 
 /// Reports what is left of a table as unknown keys, with the nearest of `known`.
-fn unknown(rest: &Table, known: &[&str], spot: &Spot, report: &mut Report) {
+pub(super) fn unknown(rest: &Table, known: &[&str], spot: &Spot, report: &mut Report) {
     for entry in &rest.0 {
         let advice = match nearest(&entry.key, known) {
             Some(near) => format!("did you mean \"{near}\"?"),
@@ -53,7 +54,7 @@ fn unknown(rest: &Table, known: &[&str], spot: &Spot, report: &mut Report) {
 }
 
 /// The word nearest to `word`, if it is near: at most a third of the letters differ.
-fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+pub(super) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let plain = |text: &str| text.to_ascii_lowercase().replace('-', "_");
     let word = plain(word);
     let (distance, near) = known.iter().map(|known| (distance(&word, known), *known)).min()?;
@@ -115,12 +116,26 @@ section! {
         import: Vec<At<String>>,
         /// The daemon and its listeners.
         daemon: DaemonSection,
+        /// Who is told what a person should know, besides the log.
+        notify: NotifySection,
         /// What holds for every server that does not say otherwise.
         defaults: Tuning,
-        /// The servers, by name.
+        /// What holds for the servers of a group that do not say otherwise. It goes before `defaults`.
+        groups: Named<Tuning>,
+        /// The servers, by name. More of them may stand in `servers.d/*.toml` beside this file.
         servers: Named<ServerSection>,
         /// The model that holds conversations.
         model: ModelSection,
+    }
+}
+
+section! {
+    /// A file of `servers.d`.
+    FolderFile {
+        /// What holds for the servers of a group that do not say otherwise.
+        groups: Named<Tuning>,
+        /// The servers, by name.
+        servers: Named<ServerSection>,
     }
 }
 
@@ -133,20 +148,48 @@ section! {
         ops: Listen,
         /// How long a shutdown of everything may take.
         stop_grace: Period,
+        /// The folder of what is remembered across restarts: streaks of failures, approvals, what was listed and spawned.
+        state: String,
+        /// How many servers may be starting at a time. Without it: one more than there are cores.
+        start_slots: NonZeroU32,
     }
 }
 
 section! {
-    /// How a server is kept alive and how calls to it are bounded: `[defaults]`, and in every server.
+    /// `[notify]`.
+    NotifySection {
+        /// A program and its arguments, run once for each notice, which it gets as JSON on its standard input.
+        command: Vec<At<String>>,
+        /// An address that each notice is posted to, as JSON.
+        webhook: Given,
+    }
+}
+
+section! {
+    /// How a server is kept alive and how calls to it are bounded: `[defaults]`, `[groups.NAME]`, and in every server.
     Tuning {
         /// When a server that ended is started again: always, only after a failure, or never.
         restart: RestartWord,
+        /// When it is started: with the daemon, or by the first call.
+        start: StartWord,
+        /// After how long without a call the server is stopped until the next call.
+        idle_stop: Switch<Period>,
+        /// Exit codes that count as a clean end.
+        expected_exits: Vec<At<u8>>,
         /// How long to wait before a failed server is started again.
         backoff: BackoffSection,
+        /// More restarts than this within the time, and the server is put aside and tried slowly.
+        intensity: Switch<IntensitySection>,
         /// A run of at least this long counts as healthy: the next restart is at once and failures are forgotten.
         stable_after: Period,
         /// How long a start may take, from the spawn to the first list of tools.
         start_timeout: Period,
+        /// How often a server that says nothing is asked whether it still answers.
+        probe: Switch<Period>,
+        /// Whether the fleet counts as unready while this server is down. Such servers are started first.
+        required: bool,
+        /// Whether those who used a server before it was restarted are told: its memory is gone.
+        on_restart: OnRestartWord,
         /// How long a call may take, waiting included.
         call_timeout: Period,
         /// After how many failures in a row a person is told. 0: never.
@@ -163,6 +206,43 @@ section! {
         max_waiting: u32,
         /// The largest message that the server may send.
         max_frame: Size,
+        /// How much memory the server may have, with all processes below it.
+        memory: Switch<Memory>,
+        /// How many processes and threads the server may have.
+        processes: Switch<NonZeroU32>,
+        /// What of this machine the server may change. `restricted`: the folders in `writable` and its temporary files.
+        sandbox: SandboxWord,
+        /// The folders and files that a restricted server may write.
+        writable: Paths,
+    }
+}
+
+/// Paths as they are written, then as they are meant: a path starts at the file that has it.
+#[derive(Debug, Clone)]
+pub(super) enum Paths {
+    /// Written.
+    Given(Vec<At<String>>),
+    /// Found.
+    Found(Vec<PathBuf>),
+}
+
+impl Leaf for Paths {
+    fn read(node: Node, spot: &Spot, report: &mut Report) -> Option<Self> {
+        Leaf::read(node, spot, report).map(Self::Given)
+    }
+
+    fn schema() -> serde_json::Value {
+        Vec::<At<String>>::schema()
+    }
+}
+
+section! {
+    /// `intensity = { restarts = 15, within = "10m" }`.
+    IntensitySection {
+        /// How many restarts are borne.
+        restarts: NonZeroU32,
+        /// Within which time.
+        within: Period,
     }
 }
 
@@ -195,6 +275,8 @@ section! {
         headers: Named<Given>,
         /// Whether the server is used at all.
         enabled: bool,
+        /// Its group: one of `[groups.NAME]`.
+        group: String,
         /// Which family of MCP revisions to speak: found out, the ones with `initialize`, or the ones without.
         protocol: Era,
     }
@@ -237,6 +319,36 @@ choice! {
         OnFailure = "on-failure",
         /// Not at all.
         Never = "never",
+    }
+}
+
+choice! {
+    /// When a server is started.
+    pub(super) StartWord {
+        /// With the daemon.
+        Eager = "eager",
+        /// By the first call.
+        Lazy = "lazy",
+    }
+}
+
+choice! {
+    /// Whether a restart is told to those who used the server before it.
+    pub(super) OnRestartWord {
+        /// It is not.
+        Silent = "silent",
+        /// It is.
+        Surface = "surface",
+    }
+}
+
+choice! {
+    /// What of this machine a server may change.
+    pub(super) SandboxWord {
+        /// Whatever its user may.
+        Off = "off",
+        /// What it is given.
+        Restricted = "restricted",
     }
 }
 

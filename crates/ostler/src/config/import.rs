@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::Extra;
 use super::check::GivenServer;
 use super::document::{Entry, Node, Table, Value};
-use super::file::{Launch, Tuning};
+use super::file::{Launch, Section, Tuning, unknown};
 use super::leaf::{Leaf, Named, Period, take, wrong};
 use super::report::{At, Report, Spot};
 
@@ -85,7 +85,8 @@ fn server(entry: Entry, above: &Spot, report: &mut Report) -> Option<GivenServer
     let Value::Table(mut table) = entry.node.value else {
         return wrong(&entry.node.value, &spot, report, r#"a server such as {"command": "...", "args": ["..."]}"#);
     };
-    let mut tuning: Tuning = take(&mut table, "ostler", &spot, report).map(|at| at.value).unwrap_or_default();
+    let ours: OurKeys = take(&mut table, "ostler", &spot, report).map(|at| at.value).unwrap_or_default();
+    let mut tuning = ours.tuning;
     for (key, unit, target) in DURATIONS {
         let Some(period) = duration(&mut table, key, unit, &spot, report) else { continue };
         let field = match target {
@@ -94,12 +95,35 @@ fn server(entry: Entry, above: &Spot, report: &mut Report) -> Option<GivenServer
         };
         field.get_or_insert(period);
     }
-    let launch = launch(&mut table, &spot, report);
+    let launch = Launch { group: ours.group, ..launch(&mut table, &spot, report) };
     if table.get("envFile").is_some() {
         report.notice(&spot, "\"envFile\" is not read; write its variables into \"env\"");
     }
     let extra = table.0.into_iter().map(|entry| (entry.key, entry.node.value.to_json())).collect();
     Some(GivenServer { name: entry.key, spot, launch, tuning, extra: Extra(extra) })
+}
+
+/// What a server says to us alone.
+#[derive(Default)]
+struct OurKeys {
+    tuning: Tuning,
+    group: Option<At<String>>,
+}
+
+impl Leaf for OurKeys {
+    fn read(node: Node, spot: &Spot, report: &mut Report) -> Option<Self> {
+        let Value::Table(mut table) = node.value else {
+            return wrong(&node.value, spot, report, "a table");
+        };
+        let group = take(&mut table, "group", spot, report);
+        let tuning = Tuning::take(&mut table, spot, report);
+        unknown(&table, &[&["group"], Tuning::KEYS].concat(), spot, report);
+        Some(Self { tuning, group })
+    }
+
+    fn schema() -> serde_json::Value {
+        Tuning::schema()
+    }
 }
 
 fn launch(table: &mut Table, spot: &Spot, report: &mut Report) -> Launch {
@@ -121,6 +145,7 @@ fn launch(table: &mut Table, spot: &Spot, report: &mut Report) -> Launch {
         headers: take(table, "headers", spot, report),
         enabled: enabled(table, spot, report),
         protocol: None,
+        group: None,
     };
     // A host that is given both goes by the type; without one it starts the command.
     let kind = ["type", "transport"].iter().find_map(|key| table.take(key));

@@ -1,15 +1,18 @@
-//! The values that a key can have: durations, sizes, words of a closed set, lists. Each reads itself from a node, says what
-//! to write instead when it cannot, and describes itself as JSON Schema.
+//! The values that a key can have: numbers, words of a closed set, lists, and `measure`s. Each reads itself from a node, says
+//! what to write instead when it cannot, and describes itself as JSON Schema.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
-use std::time::Duration;
 
 use ostler_core::Secret;
 use serde_json::json;
 
 use super::document::{Node, Table, Value};
 use super::report::{At, Report, Spot};
+
+mod measure;
+
+pub(super) use measure::{Memory, Period, Size};
 
 /// Something that can be read from a node.
 pub(super) trait Leaf: Sized {
@@ -83,6 +86,20 @@ impl Leaf for u32 {
     }
 }
 
+/// An exit code.
+impl Leaf for u8 {
+    fn read(node: Node, spot: &Spot, report: &mut Report) -> Option<Self> {
+        match whole(&node.value).and_then(|number| Self::try_from(number).ok()) {
+            Some(number) => Some(number),
+            None => wrong(&node.value, spot, report, "an exit code from 0 to 255, without quotes"),
+        }
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"type": "integer", "minimum": 0, "maximum": u8::MAX})
+    }
+}
+
 impl Leaf for NonZeroU32 {
     fn read(node: Node, spot: &Spot, report: &mut Report) -> Option<Self> {
         match whole(&node.value).and_then(NonZeroU32::new) {
@@ -131,6 +148,41 @@ impl<T: Leaf> Leaf for Vec<At<T>> {
     }
 }
 
+/// A value, or the word `"off"`, by which a server or a group takes back what holds for the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Switch<T> {
+    /// The word.
+    Off,
+    /// The value.
+    On(T),
+}
+
+impl<T> Switch<T> {
+    /// The value, unless it is switched off.
+    pub(super) fn on(self) -> Option<T> {
+        match self {
+            Self::Off => None,
+            Self::On(value) => Some(value),
+        }
+    }
+}
+
+impl<T: Leaf> Leaf for Switch<T> {
+    fn read(node: Node, spot: &Spot, report: &mut Report) -> Option<Self> {
+        if matches!(&node.value, Value::Text(word) if word == "off") {
+            return Some(Self::Off);
+        }
+        let mut inner = Report::default();
+        let value = T::read(node, spot, &mut inner);
+        report.absorb(inner, spot, ", or \"off\"");
+        value.map(Self::On)
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"anyOf": [{"const": "off"}, T::schema()]})
+    }
+}
+
 /// A table whose keys are names, in the order of the file.
 #[derive(Debug, Clone)]
 pub(super) struct Named<T>(pub Vec<(String, At<T>)>);
@@ -158,94 +210,6 @@ impl<T: Leaf> Leaf for Named<T> {
 
     fn schema() -> serde_json::Value {
         json!({"type": "object", "additionalProperties": T::schema()})
-    }
-}
-
-/// A span of time: more than nothing, at most 30 days. Written as `"500ms"`, `"30s"`, `"5m"`, `"1h"` or `"1m30s"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Period(pub Duration);
-
-/// So long that nobody means it, and short enough for every clock.
-const LONGEST: Duration = Duration::from_hours(30 * 24);
-
-impl Period {
-    /// Whether `period` is one: more than nothing, at most 30 days.
-    pub(super) fn in_bounds(period: Duration) -> bool {
-        !period.is_zero() && period <= LONGEST
-    }
-
-    fn parse(text: &str) -> Option<Duration> {
-        let mut total = Duration::ZERO;
-        let mut rest = text.trim();
-        while !rest.is_empty() {
-            let digits = rest.find(|c: char| !c.is_ascii_digit()).filter(|digits| *digits > 0)?;
-            let number: u32 = rest[..digits].parse().ok()?;
-            let tail = &rest[digits..];
-            let unit_length = tail.find(|c: char| !c.is_ascii_lowercase()).unwrap_or(tail.len());
-            let unit = match &tail[..unit_length] {
-                "ms" => Duration::from_millis(1),
-                "s" => Duration::from_secs(1),
-                "m" => Duration::from_mins(1),
-                "h" => Duration::from_hours(1),
-                _ => return None,
-            };
-            total = total.checked_add(unit.checked_mul(number)?)?;
-            rest = &tail[unit_length..];
-        }
-        Some(total)
-    }
-}
-
-impl Leaf for Period {
-    fn read(node: Node, spot: &Spot, report: &mut Report) -> Option<Self> {
-        const WANTED: &str = r#"a duration such as "500ms", "30s", "5m" or "1h""#;
-        if let Value::Integer(number) = node.value {
-            return report.problem(spot, format!("{number} has no unit; write a duration such as \"{number}s\""));
-        }
-        let Value::Text(text) = &node.value else {
-            return wrong(&node.value, spot, report, WANTED);
-        };
-        match Self::parse(text) {
-            None => report.problem(spot, format!("{text:?} is not a duration; write {WANTED}")),
-            Some(Duration::ZERO) => report.problem(spot, format!("it must be longer than nothing; write {WANTED}")),
-            Some(period) if period > LONGEST => {
-                report.problem(spot, r#"it is too long; write at most "720h" (30 days)"#)
-            }
-            Some(period) => Some(Self(period)),
-        }
-    }
-
-    fn schema() -> serde_json::Value {
-        json!({"type": "string", "pattern": "^([0-9]+(ms|s|m|h))+$", "examples": ["500ms", "30s", "5m", "1h"]})
-    }
-}
-
-/// A size in bytes, from 1 KiB to 1 GiB. Written as `"64KiB"` or `"4MiB"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Size(pub usize);
-
-impl Leaf for Size {
-    fn read(node: Node, spot: &Spot, report: &mut Report) -> Option<Self> {
-        const WANTED: &str = r#"a size such as "64KiB" or "4MiB", from "1KiB" to "1GiB""#;
-        let Value::Text(text) = &node.value else {
-            return wrong(&node.value, spot, report, WANTED);
-        };
-        let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-        let unit = match text[split..].trim_start() {
-            "KiB" => Some(1 << 10),
-            "MiB" => Some(1 << 20),
-            "GiB" => Some(1 << 30),
-            _ => None,
-        };
-        let bytes = text[..split].parse::<usize>().ok().zip(unit).and_then(|(number, unit)| number.checked_mul(unit));
-        match bytes {
-            Some(bytes) if (1 << 10..=1 << 30).contains(&bytes) => Some(Self(bytes)),
-            Some(_) | None => report.problem(spot, format!("{text:?} is not such a size; write {WANTED}")),
-        }
-    }
-
-    fn schema() -> serde_json::Value {
-        json!({"type": "string", "pattern": "^[0-9]+ ?(KiB|MiB|GiB)$", "examples": ["64KiB", "4MiB"]})
     }
 }
 
@@ -355,37 +319,31 @@ pub(super) use choice;
 mod tests {
     use super::*;
 
-    fn read<T: Leaf>(value: Value) -> Result<T, String> {
+    pub(super) fn read<T: Leaf>(value: Value) -> Result<T, String> {
         let mut report = Report::default();
         let leaf = T::read(Node { line: 1, value }, &Spot::file("t").key("k", 1), &mut report);
         report.finish().map_err(|errors| errors.to_string())?;
         Ok(leaf.expect("a value that is not there was reported"))
     }
 
-    fn text(text: &str) -> Value {
+    pub(super) fn text(text: &str) -> Value {
         Value::Text(text.to_owned())
     }
 
     #[test]
-    fn durations_have_units() {
-        let cases = [("500ms", 500), ("30s", 30_000), ("5m", 300_000), ("1h", 3_600_000), ("1m30s", 90_000)];
-        for (given, millis) in cases {
-            assert_eq!(read(text(given)), Ok(Period(Duration::from_millis(millis))), "{given}");
-        }
-        for given in ["", "30", "s", "-1s", "1.5s", "1 s", "30S", "0s", "721h", "99999999999s", "1d"] {
-            let message = read::<Period>(text(given)).unwrap_err();
-            assert!(message.starts_with("t:1: k: ") && message.contains("; write "), "{given}: {message}");
-        }
-        let unit = read::<Period>(Value::Integer(30));
-        assert_eq!(unit, Err("t:1: k: 30 has no unit; write a duration such as \"30s\"".to_owned()));
+    fn what_can_be_switched_off_says_so() {
+        assert_eq!(read(text("off")), Ok(Switch::<NonZeroU32>::Off));
+        assert_eq!(read(Value::Integer(3)), Ok(Switch::On(NonZeroU32::new(3).unwrap())));
+        let message =
+            "t:1: k: the number 0 does not fit here; write a whole number from 1 on, without quotes, or \"off\"";
+        assert_eq!(read::<Switch<NonZeroU32>>(Value::Integer(0)), Err(message.to_owned()));
     }
 
     #[test]
-    fn sizes_have_units_and_bounds() {
-        assert_eq!(read(text("4MiB")), Ok(Size(4 << 20)));
-        assert_eq!(read(text("64 KiB")), Ok(Size(64 << 10)));
-        for given in ["4", "4MB", "MiB", "0KiB", "2GiB", "99999999999999999999KiB", "-1KiB"] {
-            assert!(read::<Size>(text(given)).unwrap_err().contains("write a size such as"), "{given}");
+    fn an_exit_code_fits_a_byte() {
+        assert_eq!(read(Value::Integer(255)), Ok(255_u8));
+        for given in [Value::Integer(256), Value::Integer(-1), text("0")] {
+            assert!(read::<u8>(given).unwrap_err().ends_with("write an exit code from 0 to 255, without quotes"));
         }
     }
 

@@ -118,6 +118,17 @@ impl Report {
         None
     }
 
+    /// Takes over what another report has. Advice about `spot` itself ends with `suffix`.
+    pub(super) fn absorb(&mut self, other: Self, spot: &Spot, suffix: &str) {
+        for mut problem in other.problems {
+            if problem.spot == *spot {
+                problem.message.push_str(suffix);
+            }
+            self.problems.push(problem);
+        }
+        self.notices.extend(other.notices);
+    }
+
     /// Whether a problem was noted at `spot` or below it.
     pub(super) fn has_problem_in(&self, spot: &Spot) -> bool {
         let below = |path: &str| {

@@ -4,10 +4,11 @@
 //! holds. Commands run without a shell, within 10 s, and print at most 64 KiB.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use ostler_core::Secret;
@@ -28,8 +29,15 @@ const LONGEST_SECRET: u64 = 64 * 1024;
 /// The variables and the folder in which we run. A snapshot: loading a configuration twice with it gives the same.
 #[derive(Clone)]
 pub struct Environment {
-    variables: BTreeMap<String, String>,
+    variables: Arc<BTreeMap<String, String>>,
     folder: PathBuf,
+}
+
+/// Variables may be secret, so that none is shown.
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Environment").field("folder", &self.folder).finish_non_exhaustive()
+    }
 }
 
 impl Environment {
@@ -39,7 +47,7 @@ impl Environment {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
         Self {
-            variables: std::env::vars_os().filter_map(text).collect(),
+            variables: Arc::new(std::env::vars_os().filter_map(text).collect()),
             folder: std::env::current_dir().unwrap_or_default(),
         }
     }
@@ -47,7 +55,7 @@ impl Environment {
     /// An environment with these variables alone, in `folder`.
     pub fn new(folder: &Path, variables: &[(&str, &str)]) -> Self {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Self { variables: variables.collect(), folder: folder.to_owned() }
+        Self { variables: Arc::new(variables.collect()), folder: folder.to_owned() }
     }
 
     /// The value of `name`, also if it is empty.
@@ -142,9 +150,7 @@ impl Resolver<'_> {
             );
             return report.problem(spot, message);
         }
-        let valid = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        if !valid {
+        if !is_variable(name) {
             if self.dialect == Dialect::Host {
                 return Some(Found::NotOurs);
             }
@@ -211,6 +217,12 @@ impl Resolver<'_> {
         }
         Some(Secret::new(text))
     }
+}
+
+/// Whether `name` can be a variable's.
+pub(super) fn is_variable(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
 enum Found {

@@ -7,7 +7,16 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod consent;
+mod folder;
 mod hosts;
+mod keys;
+mod reloading;
+
+/// Checks a text as a file that nobody named.
+fn check(source: &Source, text: String, environment: &Environment, report: &mut Report) -> Option<check::Parts> {
+    check_text(&Given { source, named: false, text }, environment, report)
+}
 
 /// Loads `text` as a file of that name in a folder of its own.
 fn load_named(name: &str, text: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
@@ -48,7 +57,7 @@ fn the_shipped_file_is_the_built_in_default() {
 fn what_the_shipped_file_says_of_defaults_is_true() {
     let environment = Environment::new(Path::new("/nowhere"), &[("ANTHROPIC_API_KEY", "hunter2")]);
     let mut report = Report::default();
-    let mut parts = |text: String| check_text(&Source::BuiltIn, text, &environment, &mut report).unwrap();
+    let mut parts = |text: String| check(&Source::BuiltIn, text, &environment, &mut report).unwrap();
     let as_shipped = parts(BUILT_IN.to_owned());
     let spelt_out: String = BUILT_IN
         .lines()
@@ -64,7 +73,8 @@ fn what_the_shipped_file_says_of_defaults_is_true() {
     assert_eq!(as_shipped.daemon, with_all_keys.daemon);
     assert_eq!(as_shipped.model, with_all_keys.model);
     assert_eq!(as_shipped.turn, with_all_keys.turn);
-    assert_eq!(as_shipped.servers[0].policy, ostler_policy::Policy::default());
+    let probe = Some(Duration::from_secs(30));
+    assert_eq!(as_shipped.servers[0].policy, ostler_policy::Policy { probe, ..ostler_policy::Policy::default() });
 }
 
 #[test]
@@ -73,9 +83,16 @@ fn the_examples_load() {
     let environment = Environment::new(folder, &[]);
     let config = Config::load_with(Some(Path::new("many-servers.toml")), &environment).unwrap();
     let ids: Vec<&str> = config.servers.iter().map(|server| server.id.as_str()).collect();
-    assert_eq!(ids, ["everything", "tickets", "search", "filesystem"]);
-    assert_eq!(config.servers[3].lane.call_timeout, Duration::from_secs(30));
+    assert_eq!(ids, ["everything", "tickets", "search", "time", "filesystem"]);
+    assert_eq!(config.servers[4].lane.call_timeout, Duration::from_secs(30));
     assert_eq!(config.daemon.ops, None);
+    // A host's file is as its user has it; of our own examples there is nothing to say.
+    assert!(
+        config.notices.iter().all(|notice| notice.contains("claude_desktop_config.json:7: ")),
+        "{:?}",
+        config.notices
+    );
+    assert_eq!(config.notices.len(), 1);
 }
 
 #[test]
@@ -196,7 +213,8 @@ max_waiting = 0
     .unwrap();
     let [a, b] = config.servers.as_slice() else { panic!("two servers") };
     let schedule = |base, cap| ostler_policy::Schedule::new(Duration::from_secs(base), 2.0, Duration::from_secs(cap));
-    let standard = ostler_policy::Policy { notify_after: None, ..ostler_policy::Policy::default() };
+    let probe = Some(Duration::from_secs(30));
+    let standard = ostler_policy::Policy { notify_after: None, probe, ..ostler_policy::Policy::default() };
     let expected_a = ostler_policy::Policy {
         restart: ostler_policy::Restart::Never,
         schedule: schedule(2, 8).unwrap(),
@@ -223,21 +241,21 @@ max_waiting = 0
 #[test]
 fn paths_start_at_the_files_folder() {
     let environment = Environment::new(Path::new("/w"), &[("HOME", "/home/u")]);
-    let check = |text: &str, program: &str, cwd: &str| {
+    let check_paths = |text: &str, program: &str, cwd: &str| {
         let mut report = Report::default();
         let source = Source::File("etc/o.toml".into());
         let text = format!("[servers.a]\ncommand = {text}");
-        let parts = check_text(&source, text, &environment, &mut report).unwrap();
+        let parts = check(&source, text, &environment, &mut report).unwrap();
         assert_eq!(report.finish(), Ok(vec![]));
         let Transport::Stdio { program: named, cwd: folder, .. } = &parts.servers[0].transport else {
             panic!("a local server")
         };
         assert_eq!((named, folder.as_deref()), (&Program::Named(program.into()), Some(Path::new(cwd))));
     };
-    check("\"npx\"", "npx", "/w/etc");
-    check("\"bin/x\"\ncwd = \"sub\"", "/w/etc/bin/x", "/w/etc/sub");
-    check("\"~/x\"\ncwd = \"/abs\"", "/home/u/x", "/abs");
-    check("\"${HOME}/x\"\ncwd = \"~\"", "/home/u/x", "/home/u");
+    check_paths("\"npx\"", "npx", "/w/etc");
+    check_paths("\"bin/x\"\ncwd = \"sub\"", "/w/etc/bin/x", "/w/etc/sub");
+    check_paths("\"~/x\"\ncwd = \"/abs\"", "/home/u/x", "/abs");
+    check_paths("\"${HOME}/x\"\ncwd = \"~\"", "/home/u/x", "/home/u");
 }
 
 #[test]
@@ -382,7 +400,7 @@ proptest! {
         let environment = Environment::new(Path::new("/nowhere"), &[("HOME", "/home/u")]);
         for source in ["o.toml", "o.json"] {
             let mut report = Report::default();
-            let parts = check_text(&Source::File(source.into()), lines.join("\n"), &environment, &mut report);
+            let parts = check(&Source::File(source.into()), lines.join("\n"), &environment, &mut report);
             match report.finish() {
                 Ok(_) => prop_assert!(parts.is_some()),
                 Err(errors) => prop_assert!(errors.problems().iter().all(|problem| problem.message.contains(' '))),

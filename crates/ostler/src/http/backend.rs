@@ -9,7 +9,7 @@ use ostler_core::port::BoxFuture;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
-use super::dto::{AnswerDto, CallDto, ModelDto, ServerDto, StatusDto, ToolDto};
+use super::dto::{AnswerDto, CallDto, LaunchDto, LogDto, ModelDto, ServerDto, StatusDto, ToolDto, WhyDto};
 use super::error::ErrorDto;
 use super::event::{AskEvent, EventDto};
 
@@ -44,6 +44,19 @@ pub trait Backend: Send + Sync + 'static {
     /// Orders one server about. The order is taken, not yet done, when this returns.
     fn control(&self, server: &ServerId, verb: Verb) -> Result<(), ErrorDto>;
 
+    /// Why a server or a tool is as it is. A name that nobody knows has an answer too.
+    fn why(&self, name: &str) -> WhyDto;
+
+    /// What a server writes to its standard error: what is kept of its newest incarnation, and all that follows if asked.
+    fn logs(&self, server: &ServerId, follow: Follow) -> Box<dyn Logs>;
+
+    /// What would be run for a server. Errors: it is not configured any more.
+    fn launch(&self, server: &ServerId) -> BoxFuture<'_, Result<LaunchDto, ErrorDto>>;
+
+    /// Records that a person approved the launch line with this digest, and starts the server. Errors: the launch line is
+    /// another one by now, or the approval cannot be stored.
+    fn approve(&self, server: &ServerId, digest: String) -> BoxFuture<'_, Result<(), ErrorDto>>;
+
     /// All metrics in the Prometheus text format.
     fn metrics(&self) -> String;
 }
@@ -58,6 +71,21 @@ pub trait Talk: Send {
 pub trait Events: Send {
     /// The next event; `None` when there will be none. Cancel-safe.
     fn next(&mut self) -> BoxFuture<'_, Option<EventDto>>;
+}
+
+/// A reader of a server's standard error.
+pub trait Logs: Send {
+    /// The next pieces, at least one; `None` when there will be none. Cancel-safe.
+    fn next(&mut self) -> BoxFuture<'_, Option<Vec<LogDto>>>;
+}
+
+/// Whether a reader stays for what is still to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Follow {
+    /// It stays, also across restarts of the server.
+    Yes,
+    /// It reads what is there.
+    No,
 }
 
 /// What an operator can order a server to do.

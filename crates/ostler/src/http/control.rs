@@ -15,11 +15,11 @@ use super::backend::Verb;
 use super::body::{json, lines, read};
 use super::dto::{AskRequest, CallRequest};
 use super::error::ErrorDto;
-use super::near::suggestion;
+use super::operate::known;
 use super::router::{STREAM_LIMIT, Shared};
 
 /// How many events wait for a slow reader before its source waits too.
-const STREAM_BUFFER: usize = 64;
+pub(super) const STREAM_BUFFER: usize = 64;
 
 /// The most prompts in one question.
 const MAX_PROMPTS: usize = 256;
@@ -79,14 +79,7 @@ pub(super) async fn order(
         return Err(ErrorDto::new("not_found", format!("a server cannot be told to '{verb}'"))
             .with_hint("the orders are restart, stop and start"));
     };
-    let servers = shared.backend.servers();
-    let names = || servers.iter().map(|known| known.server.as_str());
-    let Some(name) = names().find(|known| known.eq_ignore_ascii_case(&server)) else {
-        let mut error = ErrorDto::new("unknown_server", format!("no server is called '{server}'"));
-        error.hint = suggestion(&server, names());
-        return Err(error);
-    };
-    let id = ostler_core::ServerId::new(name).map_err(|error| ErrorDto::new("internal", error.to_string()))?;
+    let id = known(&*shared.backend, &server)?;
     shared.backend.control(&id, verb)?;
     let server = shared.backend.servers().into_iter().find(|known| known.server == id.as_str());
     Ok(match server {

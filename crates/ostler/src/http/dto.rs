@@ -2,6 +2,8 @@
 //!
 //! Events are in [`super::event`], errors in [`super::error`]. Conversions from the words of the core are here too.
 
+mod operator;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -14,11 +16,16 @@ use serde_json::value::RawValue;
 
 use super::error::ErrorDto;
 
+pub use self::operator::{Approval, ApproveRequest, LaunchDto, LogDto, ReloadDto, Subject, WhyDto};
+
 /// One server.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ServerDto {
     /// Its id.
     pub server: String,
+    /// Its group, if it has one.
+    #[serde(default)]
+    pub group: Option<String>,
     /// Its state, a word of the closed set.
     pub state: String,
     /// Whether it has come up, has failed at least once, or is not meant to run.
@@ -61,6 +68,7 @@ impl ServerDto {
         let facts = status.facts.as_deref();
         Self {
             server: status.server.to_string(),
+            group: None,
             state: status.state.as_str().to_owned(),
             settled: status.has_settled(),
             since_ms: millis(now.saturating_duration_since(status.since)),
@@ -281,6 +289,9 @@ pub struct StatusDto {
     pub uptime_ms: u64,
     /// The model.
     pub model: ModelDto,
+    /// What became of the newest configuration.
+    #[serde(default)]
+    pub reload: ReloadDto,
 }
 
 /// The body of `/readyz`.

@@ -78,7 +78,7 @@ impl ErrorDto {
             "unavailable" => StatusCode::SERVICE_UNAVAILABLE,
             "timed_out" => StatusCode::GATEWAY_TIMEOUT,
             "request_timeout" => StatusCode::REQUEST_TIMEOUT,
-            "cancelled" => StatusCode::CONFLICT,
+            "cancelled" | "launch_changed" => StatusCode::CONFLICT,
             "server_lost" | "protocol" | "remote" | "unsupported_result" => StatusCode::BAD_GATEWAY,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -87,10 +87,25 @@ impl ErrorDto {
 
 impl From<&CallError> for ErrorDto {
     fn from(error: &CallError) -> Self {
+        let (message, hint) = match error {
+            // What the message has behind its semicolon is advice, and has a place of its own here.
+            CallError::UnknownTool { name, hint } => {
+                let hint = hint.trim_start_matches("; ");
+                (format!("no tool is called '{name}'"), (!hint.is_empty()).then(|| hint.to_owned()))
+            }
+            CallError::Denied { .. }
+            | CallError::Overloaded { .. }
+            | CallError::Unavailable { .. }
+            | CallError::TimedOut { .. }
+            | CallError::Cancelled
+            | CallError::ServerLost { .. }
+            | CallError::Protocol { .. }
+            | CallError::Remote { .. } => (error.to_string(), None),
+        };
         Self {
             code: error.code().to_owned(),
-            message: error.to_string(),
-            hint: None,
+            message,
+            hint,
             server: None,
             retry_after_ms: error.retry_after().map(millis),
             may_have_run: Some(error.may_have_run()),
@@ -111,5 +126,21 @@ impl IntoResponse for ErrorDto {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_advice_of_an_unknown_tool_is_a_hint() {
+        let unknown = |hint: &str| {
+            let error = ErrorDto::from(&CallError::UnknownTool { name: "mat".to_owned(), hint: hint.to_owned() });
+            (error.message, error.hint)
+        };
+        let message = || "no tool is called 'mat'".to_owned();
+        assert_eq!(unknown(""), (message(), None));
+        assert_eq!(unknown("; there are math"), (message(), Some("there are math".to_owned())));
     }
 }

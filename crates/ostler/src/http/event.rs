@@ -106,6 +106,8 @@ fn notice_code(notice: &Notice) -> &'static str {
         Notice::NeedsAction(_) => "needs_action",
         Notice::Quarantined { .. } => "quarantined",
         Notice::Catalogue(_) => "catalogue",
+        Notice::Together(_) => "together",
+        Notice::HostProblem => "host_problem",
     }
 }
 

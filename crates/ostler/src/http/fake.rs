@@ -10,8 +10,11 @@ use ostler_core::port::BoxFuture;
 use serde_json::value::RawValue;
 use tokio::sync::{broadcast, mpsc};
 
-use super::backend::{Backend, Events, Talk, Verb};
-use super::dto::{AnswerDto, CallDto, ModelDto, ServerDto, StatusDto, ToolDto, UsageDto};
+use super::backend::{Backend, Events, Follow, Logs, Talk, Verb};
+use super::dto::{
+    AnswerDto, Approval, CallDto, LaunchDto, LogDto, ModelDto, ReloadDto, ServerDto, StatusDto, Subject, ToolDto,
+    UsageDto, WhyDto,
+};
 use super::error::ErrorDto;
 use super::event::{AskEvent, EventDto, WhatDto};
 
@@ -20,6 +23,9 @@ pub(crate) struct Fake {
     pub(crate) servers: Mutex<Vec<ServerDto>>,
     pub(crate) tools: Mutex<Vec<ToolDto>>,
     pub(crate) orders: Mutex<Vec<(String, Verb)>>,
+    pub(crate) reload: Mutex<ReloadDto>,
+    /// The launch line of every server; approved once its digest was named.
+    pub(crate) launch: Mutex<LaunchDto>,
     pub(crate) abandoned: Arc<AtomicUsize>,
     pub(crate) hanging: tokio::sync::Notify,
     pub(crate) dropped: Arc<tokio::sync::Notify>,
@@ -34,6 +40,7 @@ fn has_settled(state: &str) -> bool {
 pub(crate) fn server(name: &str, state: &str) -> ServerDto {
     ServerDto {
         server: name.to_owned(),
+        group: None,
         state: state.to_owned(),
         settled: has_settled(state),
         since_ms: 0,
@@ -82,6 +89,14 @@ impl Fake {
             servers: Mutex::new(vec![up("math", 2, 11), up("notes", 1, 12)]),
             tools: Mutex::new(vec![tool("math__add"), tool("math__multiply"), tool("notes__save")]),
             orders: Mutex::default(),
+            reload: Mutex::default(),
+            launch: Mutex::new(LaunchDto {
+                server: "math".to_owned(),
+                line: "npx -y thing@1.2.3 (program /usr/bin/npx)".to_owned(),
+                digest: "d1".to_owned(),
+                origin: "/code/site/.mcp.json".to_owned(),
+                approval: Approval::Missing,
+            }),
             abandoned: Arc::default(),
             hanging: tokio::sync::Notify::new(),
             dropped: Arc::default(),
@@ -114,6 +129,7 @@ impl Backend for Fake {
             ops: None,
             uptime_ms: 1,
             model: self.model(),
+            reload: lock(&self.reload).clone(),
         }
     }
 
@@ -193,6 +209,43 @@ impl Backend for Fake {
         Ok(())
     }
 
+    fn why(&self, name: &str) -> WhyDto {
+        let server = lock(&self.servers).iter().find(|server| server.server == name).cloned();
+        WhyDto {
+            name: name.to_owned(),
+            subject: if server.is_some() { Subject::Server } else { Subject::Nothing },
+            well: server.as_ref().is_some_and(|server| server.state == "ready"),
+            verdict: format!("what is known of '{name}'"),
+            server,
+            advice: vec!["Do this.".to_owned(), "Or that.".to_owned()],
+        }
+    }
+
+    fn logs(&self, _: &ServerId, follow: Follow) -> Box<dyn Logs> {
+        let line = |number, text: &str| LogDto::Line { number, text: text.to_owned() };
+        let mut pieces = vec![vec![line(1, "one"), line(4, "four")]];
+        if follow == Follow::Yes {
+            pieces.push(vec![LogDto::Began, line(1, "again")]);
+        }
+        Box::new(Pieces(pieces.into_iter()))
+    }
+
+    fn launch(&self, server: &ServerId) -> BoxFuture<'_, Result<LaunchDto, ErrorDto>> {
+        let launch = LaunchDto { server: server.to_string(), ..lock(&self.launch).clone() };
+        Box::pin(std::future::ready(Ok(launch)))
+    }
+
+    fn approve(&self, _: &ServerId, digest: String) -> BoxFuture<'_, Result<(), ErrorDto>> {
+        let mut launch = lock(&self.launch);
+        let approved = if launch.digest == digest {
+            launch.approval = Approval::Given;
+            Ok(())
+        } else {
+            Err(ErrorDto::new("launch_changed", "it has changed"))
+        };
+        Box::pin(std::future::ready(approved))
+    }
+
     fn metrics(&self) -> String {
         "# TYPE ostler_up gauge\nostler_up 1\n".to_owned()
     }
@@ -229,6 +282,15 @@ impl Talk for Parrot {
             send(AskEvent::Text { text: text.clone() }).await;
             Ok(AnswerDto { text, stop: "end_turn".to_owned(), rounds: 2, usage: UsageDto::default() })
         })
+    }
+}
+
+/// Ends after its pieces, also if somebody wants to stay.
+struct Pieces(std::vec::IntoIter<Vec<LogDto>>);
+
+impl Logs for Pieces {
+    fn next(&mut self) -> BoxFuture<'_, Option<Vec<LogDto>>> {
+        Box::pin(std::future::ready(self.0.next()))
     }
 }
 

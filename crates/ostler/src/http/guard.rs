@@ -1,4 +1,5 @@
-//! Who may knock. One layer before every route of every surface: Host, Origin, token, content type; security headers after.
+//! Who may knock. One layer before every route of every surface: Host, Origin, token; security headers after. A second one,
+//! before every handler that takes a body: content type.
 //!
 //! It keeps web pages out (a page can reach loopback through a browser, and through a name that it lets point here); people
 //! on this machine are kept out by the socket's permissions, and by the token where one is set.
@@ -8,7 +9,7 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use ostler_core::Secret;
@@ -52,7 +53,7 @@ impl Guard {
         self
     }
 
-    /// Checks a request's head. Errors: `forbidden`, `unauthorized`, `unsupported_media_type`.
+    /// Checks a request's head. Errors: `forbidden`, `unauthorized`.
     fn check(&self, request: &Request) -> Result<(), ErrorDto> {
         let headers = request.headers();
         let host = self.host(headers)?;
@@ -60,12 +61,7 @@ impl Guard {
             return Err(forbidden("the request line and the Host header name different hosts"));
         }
         same_origin(headers, &host)?;
-        self.token(headers)?;
-        if *request.method() == Method::POST && !is_json(headers) {
-            return Err(ErrorDto::new("unsupported_media_type", "a body must be application/json")
-                .with_hint("send the header 'content-type: application/json'"));
-        }
-        Ok(())
+        self.token(headers)
     }
 
     fn host(&self, headers: &HeaderMap) -> Result<Authority, ErrorDto> {
@@ -105,6 +101,16 @@ pub(super) async fn guard(State(rules): State<Arc<Guard>>, request: Request, nex
         response.headers_mut().insert(name, value);
     }
     response
+}
+
+/// Before every handler that takes a body: a page of another origin cannot send JSON without asking first.
+pub(super) async fn json_only(request: Request, next: Next) -> Response {
+    if is_json(request.headers()) {
+        return next.run(request).await;
+    }
+    ErrorDto::new("unsupported_media_type", "a body must be application/json")
+        .with_hint("send the header 'content-type: application/json'")
+        .into_response()
 }
 
 /// On every response: nothing here is a page, and nothing here is to be kept.

@@ -7,15 +7,15 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{Method, Uri};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use tokio::time::timeout;
 
 use super::backend::Backend;
 use super::error::ErrorDto;
-use super::guard::{Guard, guard};
-use super::{control, ops};
+use super::guard::{Guard, guard, json_only};
+use super::{control, operate, ops};
 
 /// How long a handler that only looks something up may take.
 const QUICK: Duration = Duration::from_secs(10);
@@ -63,7 +63,11 @@ pub(super) struct Shared {
 /// The whole table of a surface: what is not here does not exist.
 pub(super) fn routes(surface: Surface) -> Vec<Route> {
     let looks = |path, handler| Route { method: Method::GET, path, limit: QUICK, handler };
-    let does = |path, limit, handler| Route { method: Method::POST, path, limit, handler };
+    // Its layer lies on the handler alone: a method that the route does not take is told before a body that it could not read.
+    let does = |path, limit, handler: MethodRouter<Shared>| {
+        let handler = handler.route_layer(from_fn(json_only));
+        Route { method: Method::POST, path, limit, handler }
+    };
     match surface {
         Surface::Ops => vec![
             looks("/healthz", get(ops::health)),
@@ -75,6 +79,10 @@ pub(super) fn routes(surface: Surface) -> Vec<Route> {
             looks("/v1/servers", get(control::servers)),
             looks("/v1/tools", get(control::tools)),
             looks("/v1/events", get(control::events)),
+            looks("/v1/why/{name}", get(operate::why)),
+            looks("/v1/servers/{server}/logs", get(operate::logs)),
+            looks("/v1/servers/{server}/launch", get(operate::launch)),
+            does("/v1/servers/{server}/approve", QUICK, post(operate::approve)),
             does("/v1/call", STREAM_LIMIT, post(control::call)),
             does("/v1/ask", QUICK * 2, post(control::ask)),
             does("/v1/servers/{server}/{verb}", QUICK, post(control::order)),

@@ -145,9 +145,9 @@ fn up(event: &AskEvent) -> Option<String> {
 fn down(event: &AskEvent) -> Option<String> {
     let AskEvent::ServerDown { why, hint, next_try_in_ms, .. } = event else { return None };
     let why = why.as_ref().map_or(String::new(), |why| format!(": {}", one_line(why, 1000)));
-    let hint = hint.as_ref().map_or(String::new(), |hint| format!("; {}", one_line(hint, 1000)));
+    let hint = hint.as_ref().map_or(String::new(), |hint| format!("\n  hint: {}", one_line(hint, 1000)));
     let next = next_try_in_ms.map_or(String::new(), |ms| format!("; next try in {}", span(ms)));
-    Some(format!("{why}{hint}{next}"))
+    Some(format!("{why}{next}{hint}"))
 }
 
 fn model(event: &AskEvent) -> Option<String> {

@@ -1,4 +1,6 @@
-//! Words of others made harmless, and durations made readable.
+//! Words of others made harmless.
+
+pub(crate) use crate::http::words::{count, span};
 
 /// Replaces what could move a terminal's cursor, colour its screen or turn its text around.
 pub(crate) fn clean(text: &str) -> String {
@@ -22,23 +24,6 @@ fn is_harmless(c: char) -> bool {
     matches!(c, '\n' | '\t') || !(c.is_control() || turns)
 }
 
-/// Milliseconds for people: `41 ms`, `2.1 s`, `3 m 12 s`, `5 h 2 m`, `3 d 4 h`.
-pub(crate) fn span(ms: u64) -> String {
-    let seconds = ms / 1000;
-    match seconds {
-        0 => format!("{ms} ms"),
-        1..60 => format!("{seconds}.{} s", ms % 1000 / 100),
-        60..3600 => format!("{} m {} s", seconds / 60, seconds % 60),
-        3600..86_400 => format!("{} h {} m", seconds / 3600, seconds % 3600 / 60),
-        _ => format!("{} d {} h", seconds / 86_400, seconds % 86_400 / 3600),
-    }
-}
-
-/// A number with its noun.
-pub(crate) fn count(number: usize, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,16 +39,5 @@ mod tests {
         assert_eq!(one_line("0123456789", 10), "0123456789");
         assert_eq!(one_line("0123456789x", 10), "012345678…");
         assert_eq!(one_line(&format!("a{}", " ".repeat(100)), 10), "a…");
-    }
-
-    #[test]
-    fn a_span_has_at_most_two_units() {
-        let check = |ms, expected| assert_eq!(span(ms), expected);
-        check(0, "0 ms");
-        check(999, "999 ms");
-        check(2_149, "2.1 s");
-        check(192_000, "3 m 12 s");
-        check(18_120_000, "5 h 2 m");
-        check(273_600_000, "3 d 4 h");
     }
 }

@@ -16,6 +16,10 @@ enum Move {
     Probe {
         ok: bool,
     },
+    Idle,
+    Throttle {
+        millis: u64,
+    },
     Wait {
         millis: u64,
     },
@@ -40,7 +44,9 @@ fn any_move() -> impl Strategy<Value = Move> {
             0..45 => Move::Grant,
             45..80 => Move::Release,
             80..105 => Move::Up,
-            105..130 => Move::Down(FaultClass::ALL[pick(FaultClass::ALL.len())]),
+            105..128 => Move::Down(FaultClass::ALL[pick(FaultClass::ALL.len())]),
+            128..129 => Move::Idle,
+            129..130 => Move::Throttle { millis: u64::from(detail % 400_000) },
             130..155 => Move::WaitUntilDue,
             155..167 => {
                 Move::Order([Event::Start, Event::Restart, Event::Stop, Event::Disable, Event::Called][pick(5)].clone())
@@ -50,8 +56,8 @@ fn any_move() -> impl Strategy<Value = Move> {
             178..182 => Move::Wait { millis: u64::from(detail % 2_000) },
             182..186 => Move::Wait { millis: u64::from(detail % 100_000) },
             186..188 => Move::Tick,
-            188..194 => Move::Stranger { kind: detail.to_le_bytes()[0] % 6, number: u64::from(detail >> 8) % 40 + 1 },
-            _ => Move::Late { kind: detail.to_le_bytes()[0] % 6 },
+            188..194 => Move::Stranger { kind: detail.to_le_bytes()[0] % 8, number: u64::from(detail >> 8) % 40 + 1 },
+            _ => Move::Late { kind: detail.to_le_bytes()[0] % 8 },
         }
     })
 }
@@ -59,14 +65,22 @@ fn any_move() -> impl Strategy<Value = Move> {
 fn any_policy() -> impl Strategy<Value = Policy> {
     let restart = prop::sample::select(vec![Restart::Always, Restart::Always, Restart::OnFailure, Restart::Never]);
     let enabled = prop::sample::select(vec![true, true, true, true, true, false]);
-    let lazy = prop::sample::select(vec![false, false, false, true]);
-    (restart, enabled, lazy, 0_u32..5, 0_u32..6).prop_map(|(restart, enabled, lazy, notify, quarantine)| Policy {
-        restart,
-        enabled,
-        lazy,
-        notify_after: nth(notify),
-        quarantine_after: nth(quarantine),
-        ..Policy::default()
+    let choices = any::<[bool; 6]>();
+    (restart, enabled, choices, 0_u32..5, 0_u32..6).prop_map(|(restart, enabled, choices, notify, quarantine)| {
+        let [sleepy, tired, required, probed, bounded, fussy] = choices;
+        Policy {
+            restart,
+            enabled,
+            lazy: sleepy && tired,
+            idle_stop: tired.then_some(secs(60)),
+            required,
+            probe: probed.then_some(secs(30)),
+            intensity: bounded.then_some(Intensity { restarts: nth(quarantine + 2).unwrap(), within: secs(90) }),
+            expected_exits: if fussy { vec![3] } else { vec![0] },
+            notify_after: nth(notify),
+            quarantine_after: nth(quarantine),
+            ..Policy::default()
+        }
     })
 }
 
@@ -77,11 +91,14 @@ fn report(kind: u8, incarnation: Incarnation) -> Event {
         2 => Event::Down { incarnation, fault: fault(FaultClass::NotFound) },
         3 => Event::ProbeOk { incarnation },
         4 => Event::ProbeMissed { incarnation },
+        5 => Event::Idle { incarnation },
+        6 => Event::Throttled { incarnation, until: moment() + secs(3600) },
         _ => Event::Released { incarnation },
     }
 }
 
 /// The world outside of the machine, and what it remembers of the past.
+#[expect(clippy::struct_excessive_bools, reason = "a world is many independent facts")]
 struct World {
     walk: Walk,
     /// The permit asked for, and whether it was granted.
@@ -92,6 +109,12 @@ struct World {
     live: Option<Incarnation>,
     connects: u64,
     restarts: u64,
+    /// Starts after the first that a call woke.
+    wakes: u64,
+    /// Whether it has been idle since it was last connected.
+    slept: bool,
+    /// The deadline of the probe that was sent last.
+    probed: Option<Instant>,
     ended: Option<DeathReason>,
     up_at: Option<Instant>,
     /// Whether the live incarnation has had a stable run.
@@ -114,6 +137,9 @@ impl World {
             live: None,
             connects: 0,
             restarts: 0,
+            wakes: 0,
+            slept: false,
+            probed: None,
             ended: None,
             up_at: None,
             stable: false,
@@ -145,6 +171,10 @@ impl World {
             }
             Move::Down(class) => Some(Event::Down { incarnation: self.live?, fault: fault(class) }),
             Move::Release => Some(Event::Released { incarnation: self.lease? }),
+            Move::Idle => Some(Event::Idle { incarnation: self.live? }),
+            Move::Throttle { millis } => {
+                Some(Event::Throttled { incarnation: self.live?, until: self.walk.now + Duration::from_millis(millis) })
+            }
             Move::Probe { ok: true } => Some(Event::ProbeOk { incarnation: self.live? }),
             Move::Probe { ok: false } => Some(Event::ProbeMissed { incarnation: self.live? }),
             Move::Wait { millis } => {
@@ -164,7 +194,7 @@ impl World {
                 let waits = match kind {
                     0 => self.permit.is_some_and(|(_, granted)| !granted),
                     1 => self.view() == ServerState::Starting,
-                    5 => self.lease.is_some(),
+                    7 => self.lease.is_some(),
                     _ => self.live.is_some(),
                 };
                 (!waits).then_some(report(kind, current?))
@@ -190,18 +220,25 @@ impl World {
         for (place, effect) in effects.iter().enumerate() {
             self.take(event, effect, effects.get(place + 1))?;
         }
+        if self.view() == ServerState::Idle {
+            (self.slept, self.ended) = (true, None);
+        }
         self.agree(event, &before)
     }
 
     /// What the world knows by itself from the event.
     fn before(&mut self, event: &Event, before: &State) {
-        let judged = matches!(event, Event::Tick | Event::Down { .. } | Event::ProbeMissed { .. });
+        let sleeps = matches!(event, Event::Idle { .. }) && self.walk.policy.idle_stop.is_some();
+        let judged = sleeps || matches!(event, Event::Tick | Event::Down { .. } | Event::ProbeMissed { .. });
         let settles = judged && self.stable && before.view() == ServerState::Ready;
         let pardons = match event {
-            Event::Start => !matches!(
-                before.view(),
-                ServerState::Queued | ServerState::Starting | ServerState::Ready | ServerState::Degraded
-            ),
+            Event::Start => {
+                let runs = matches!(
+                    before.view(),
+                    ServerState::Queued | ServerState::Starting | ServerState::Ready | ServerState::Degraded
+                );
+                !runs && !before.awaits_start()
+            }
             Event::Restart | Event::Stop | Event::Disable => true,
             Event::Shutdown
             | Event::Permit { .. }
@@ -209,6 +246,8 @@ impl World {
             | Event::Down { .. }
             | Event::Released { .. }
             | Event::Called
+            | Event::Idle { .. }
+            | Event::Throttled { .. }
             | Event::ProbeOk { .. }
             | Event::ProbeMissed { .. }
             | Event::Tick => false,
@@ -231,6 +270,8 @@ impl World {
             | Event::Up { .. }
             | Event::Down { .. }
             | Event::Called
+            | Event::Idle { .. }
+            | Event::Throttled { .. }
             | Event::ProbeOk { .. }
             | Event::ProbeMissed { .. }
             | Event::Tick => {}
@@ -252,14 +293,16 @@ impl World {
                 prop_assert_eq!(self.lease.replace(*incarnation), None, "two at a time");
                 prop_assert_eq!(self.live.replace(*incarnation), None, "two at a time");
                 prop_assert_eq!(*deadline, self.walk.now + self.walk.policy.start_timeout);
-                prop_assert_eq!(self.restarts, self.connects, "every start after the first is a restart");
-                (self.up_at, self.stable) = (None, false);
+                self.wakes += u64::from(self.slept && self.connects > 0);
+                prop_assert_eq!(self.restarts + self.wakes, self.connects, "every start after the first is a restart");
+                (self.up_at, self.stable, self.slept, self.probed) = (None, false, false, None);
                 self.connects += 1;
             }
             Effect::Disconnect { incarnation, grace } => {
                 prop_assert_eq!(self.live.take(), Some(*incarnation), "nothing to disconnect");
                 prop_assert_eq!(*grace, self.walk.policy.stop_grace);
                 self.ended = Some(if *event == Event::Tick {
+                    prop_assert!(self.up_at.is_none());
                     DeathReason::StartTimeout
                 } else if matches!(event, Event::ProbeMissed { .. }) {
                     DeathReason::Hang
@@ -271,6 +314,14 @@ impl World {
                 prop_assert_eq!(self.ended.take(), Some(*reason));
                 prop_assert!(matches!(next, Some(Effect::Connect { .. })), "counted apart from its start");
                 self.restarts += 1;
+            }
+            Effect::Probe { incarnation, deadline } => {
+                prop_assert_eq!(self.live, Some(*incarnation));
+                prop_assert!(self.probed.replace(*deadline).is_none_or(|last| last <= self.walk.now), "two at a time");
+            }
+            Effect::Zombie { incarnation } => {
+                prop_assert_eq!(self.lease.take(), Some(*incarnation), "nothing of it is left");
+                prop_assert_eq!(self.live, None, "it was never ended");
             }
             Effect::Notify(notice) => self.hear(notice)?,
             Effect::Retract => prop_assert!(matches!(event, Event::Stop | Event::Disable)),
@@ -300,7 +351,9 @@ impl World {
                 self.acts.push(fault.class);
             }
             Notice::Recovered => prop_assert!(self.trouble && self.stable, "good news for nobody"),
-            Notice::Catalogue(_) => prop_assert!(false, "not the machine's to say"),
+            Notice::Catalogue(_) | Notice::Together(_) | Notice::HostProblem => {
+                prop_assert!(false, "not the machine's to say");
+            }
         }
         self.trouble = trouble;
         Ok(())
@@ -316,7 +369,8 @@ impl World {
         prop_assert_eq!(starting, self.permit.is_some());
         prop_assert_eq!(state.is_released(), self.lease.is_none());
         prop_assert_eq!(state.restarts(), self.restarts);
-        prop_assert!(!self.shut || !live && !starting && state.wake_at().is_none());
+        prop_assert!(!self.shut || !live && !starting);
+        prop_assert_eq!(state.failures() > 0 && state.last_fault().is_none(), false);
         let limit_passed = policy.notify_after.is_some_and(|limit| state.failures() >= limit.get());
         prop_assert!(state.view() != ServerState::Backoff || !limit_passed || self.failing == 1, "never told");
         if state.view() != before.view() {
@@ -326,6 +380,7 @@ impl World {
         {
             let delay = state.next_try().unwrap().saturating_duration_since(self.walk.now);
             let longest = policy.schedule.longest(nth(state.failures()).unwrap());
+            prop_assert!(state.last_fault().is_some());
             let within = if self.stable { delay.is_zero() } else { delay >= longest / 2 && delay <= longest };
             prop_assert!(within, "{:?} after {} failures, stable: {}", delay, state.failures(), self.stable);
             prop_assert!(!self.stable || state.failures() == 1);
@@ -371,7 +426,9 @@ impl World {
     /// A world that closes: nothing may be left, and nothing may begin.
     fn closes(&mut self) -> Result<(), TestCaseError> {
         self.apply(&Event::Shutdown)?;
-        if let Some(event) = self.event(Move::Release) {
+        // Whether or not what is left ends: a shutdown does.
+        let last = if self.walk.jitter < 0.5 { Move::Release } else { Move::WaitUntilDue };
+        if let Some(event) = self.event(last) {
             prop_assert_eq!(self.view(), ServerState::Stopping);
             self.apply(&event)?;
         }

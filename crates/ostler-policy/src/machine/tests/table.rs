@@ -137,19 +137,21 @@ fn a_report_does_in_each_state_what_the_table_says() {
     fn of(walk: &Walk) -> Incarnation {
         walk.state.incarnation().unwrap_or(Incarnation::FIRST)
     }
-    let reports: [fn(&Walk) -> Event; 8] = [
+    let reports: [fn(&Walk) -> Event; 10] = [
         |walk| Event::Permit { incarnation: of(walk) },
         |walk| Event::Up { incarnation: of(walk) },
         |walk| Event::Down { incarnation: of(walk), fault: fault(FaultClass::CrashRunning) },
         |walk| Event::Released { incarnation: of(walk) },
         |walk| Event::ProbeOk { incarnation: of(walk) },
         |walk| Event::ProbeMissed { incarnation: of(walk) },
+        |walk| Event::Idle { incarnation: of(walk) },
+        |walk| Event::Throttled { incarnation: of(walk), until: walk.now },
         |_| Event::Called,
         |_| Event::Tick,
     ];
-    let stale = |view: &'static str| [view, view, view, view, view, view];
-    let row = |[a, b, c, d, e, f]: [&'static str; 6], called, tick| [a, b, c, d, e, f, called, tick];
-    let nothing = ["="; 8];
+    let stale = |view: &'static str| [view, view, view, view, view, view, view, view];
+    let row = |[a, b, c, d, e, f, g, h]: [&'static str; 8], called, tick| [a, b, c, d, e, f, g, h, called, tick];
+    let nothing = ["="; 10];
     check(
         reports,
         &[
@@ -157,15 +159,15 @@ fn a_report_does_in_each_state_what_the_table_says() {
             ("idle", row(stale("idle, stale"), "queued, request 1 fresh", "=")),
             ("stopped", row(stale("stopped, stale"), "=", "=")),
             ("shut down", row(stale("stopped, stale"), "=", "=")),
-            ("queued", ["starting, connect 1", "=", "=", "=", "=", "=", "=", "="]),
-            ("starting", ["=", "ready, return 1", "backoff, return 1", "starting", "=", "=", "=", "="]),
-            ("queued again", ["starting, restarted exit, connect 2", "=", "=", "=", "=", "=", "=", "="]),
-            ("ready", ["=", "=", "backoff", "ready", "=", "degraded", "=", "="]),
-            ("degraded", ["=", "=", "backoff", "degraded", "ready", "degraded", "=", "="]),
-            ("stopping to stop", ["=", "=", "=", "stopped", "=", "=", "=", "="]),
-            ("stopping to retry", ["=", "=", "=", "backoff", "=", "=", "=", "="]),
-            ("stopping to close", ["=", "=", "=", "stopped", "=", "=", "=", "="]),
-            ("backoff, leased", ["=", "=", "=", "backoff", "=", "=", "=", "="]),
+            ("queued", ["starting, connect 1", "=", "=", "=", "=", "=", "=", "=", "=", "="]),
+            ("starting", ["=", "ready, return 1", "backoff, return 1", "starting", "=", "=", "=", "=", "=", "="]),
+            ("queued again", ["starting, restarted exit, connect 2", "=", "=", "=", "=", "=", "=", "=", "=", "="]),
+            ("ready", ["=", "=", "backoff", "ready", "=", "degraded", "=", "=", "=", "="]),
+            ("degraded", ["=", "=", "backoff", "degraded", "ready", "degraded", "=", "=", "=", "="]),
+            ("stopping to stop", ["=", "=", "=", "stopped", "=", "=", "=", "=", "=", "="]),
+            ("stopping to retry", ["=", "=", "=", "backoff", "=", "=", "=", "=", "=", "="]),
+            ("stopping to close", ["=", "=", "=", "stopped", "=", "=", "=", "=", "=", "="]),
+            ("backoff, leased", ["=", "=", "=", "backoff", "=", "=", "=", "=", "=", "="]),
             ("backoff", nothing),
             ("quarantined", nothing),
             ("needs action", nothing),
@@ -178,6 +180,9 @@ fn a_due_tick_does_in_each_state_what_the_table_says() {
     let due = [
         ("starting", "stopping, return 1, disconnect 1"),
         ("ready", "ready"),
+        ("stopping to stop", "stopped, zombie 1"),
+        ("stopping to retry", "backoff, zombie 1"),
+        ("stopping to close", "stopped, zombie 1"),
         ("backoff, leased", "stopping"),
         ("backoff", "queued, request 2 retry"),
         ("quarantined", "queued, request 5 retry"),
@@ -199,6 +204,8 @@ fn a_report_of_another_incarnation_is_dropped_in_each_state() {
             Event::Up { incarnation: other },
             Event::Down { incarnation: other, fault: fault(FaultClass::Auth) },
             Event::Released { incarnation: other },
+            Event::Idle { incarnation: other },
+            Event::Throttled { incarnation: other, until: walk.now + secs(9000) },
             Event::ProbeOk { incarnation: other },
             Event::ProbeMissed { incarnation: other },
         ] {

@@ -1,23 +1,21 @@
-//! One server: its name, how it is reached, how it is kept, how calls to it are bounded.
+//! One server: its name and how it is reached. How it is kept is `tuning`'s.
 
-use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use ostler_core::{Secret, ServerId};
-use ostler_policy::{Policy, Restart, Schedule};
 
+use super::tuning::{Fallbacks, lane, limits, max_frame, sandbox};
 use super::{Check, GivenServer, Placed};
-use crate::config::file::{BackoffSection, Era, Launch, RestartWord, Section, Tuning, WhileRestarting};
+use crate::config::file::{Era, Launch};
+use crate::config::launch::Written;
 use crate::config::leaf::Given;
 use crate::config::report::{At, Spot};
-use crate::config::{Lane, Program, REMOTE_UNSUPPORTED, Server, Transport};
+use crate::config::{Origin, Program, REMOTE_UNSUPPORTED, Server, Transport};
 
 impl Check<'_> {
-    /// One server, with what it does not say taken from `defaults`. `None`: not even its name is sound.
-    pub(super) fn server(&mut self, given: GivenServer, defaults: &Tuning) -> Option<Placed> {
+    /// One server, with what it does not say taken from its group and the defaults. `None`: not even its name is sound.
+    pub(super) fn server(&mut self, given: GivenServer, fallbacks: &Fallbacks) -> Option<Placed> {
         let GivenServer { name, spot, launch, tuning, extra } = given;
-        let tuning = inherited(tuning, defaults);
         let id = match ServerId::map(&name) {
             Ok(id) => id,
             Err(why) => return self.report.problem(&spot, format!("{why}; write a name such as \"files\"")),
@@ -26,22 +24,31 @@ impl Check<'_> {
             self.report.notice(&spot, &format!("the server {name:?} is called \"{id}\" here"));
         }
         let enabled = launch.enabled.as_ref().is_none_or(|at| at.value);
+        let tuning = self.tuning(tuning, launch.group.as_ref(), fallbacks, enabled);
         let era = launch.protocol.as_ref().map_or(Era::Auto, |at| at.value);
         let transport = self.transport(&launch, enabled, &spot);
         if enabled && matches!(transport, Some(Transport::Remote { .. })) {
             self.report.notice(&spot, REMOTE_UNSUPPORTED);
         }
+        if enabled {
+            self.advise(&launch);
+        }
         let policy = self.policy(&tuning, enabled);
         let sound = transport.zip(policy).map(|(transport, policy)| Server {
             id: id.clone(),
             configured_name: name.clone(),
+            origin: self.origin.clone(),
+            group: launch.group.as_ref().map(|at| at.value.clone()),
             enabled,
             transport,
             policy,
             lane: lane(&tuning),
-            max_frame: said(tuning.max_frame.as_ref()).map_or(4 << 20, |size| size.0),
+            max_frame: max_frame(&tuning),
             era,
+            limits: limits(&tuning),
+            sandbox: sandbox(&tuning),
             extra,
+            written: Written::new(&launch, self.resolver.environment),
         });
         Some(Placed { id, name, spot, server: sound })
     }
@@ -158,72 +165,17 @@ impl Check<'_> {
 
     /// A value of a server. Those of a switched-off server are not read: its secrets need not exist.
     fn value(&mut self, given: &Given, spot: &Spot, enabled: bool) -> Option<Secret> {
+        let reads_by_itself = matches!(given, Given::File(_) | Given::Command(_));
+        if reads_by_itself && matches!(self.origin, Origin::Project(_)) {
+            // Nobody has approved it yet, and a command would run now.
+            let message =
+                "a project's file must not read files or run commands; write \"${VAR}\", and set it in the environment";
+            return self.report.problem(spot, message);
+        }
         match (enabled, given) {
             (true, given) => self.resolver.secret(given, spot, self.report),
             (false, Given::Text(text)) => Some(text.clone()),
             (false, Given::File(_) | Given::Command(_)) => Some(Secret::new("")),
         }
-    }
-
-    fn policy(&mut self, tuning: &Tuning, enabled: bool) -> Option<Policy> {
-        let standard = Policy::default();
-        let schedule = match &tuning.backoff {
-            Some(backoff) => self.schedule(backoff)?,
-            None => standard.schedule,
-        };
-        let restart = match said(tuning.restart.as_ref()) {
-            None => standard.restart,
-            Some(RestartWord::Always) => Restart::Always,
-            Some(RestartWord::OnFailure) => Restart::OnFailure,
-            Some(RestartWord::Never) => Restart::Never,
-        };
-        let nonzero = |count: Option<u32>, standard| count.map_or(standard, NonZeroU32::new);
-        Some(Policy {
-            enabled,
-            restart,
-            schedule,
-            stable_after: said(tuning.stable_after.as_ref()).map_or(standard.stable_after, |p| p.0),
-            start_timeout: said(tuning.start_timeout.as_ref()).map_or(standard.start_timeout, |p| p.0),
-            notify_after: nonzero(said(tuning.notify_after.as_ref()), standard.notify_after),
-            quarantine_after: nonzero(said(tuning.quarantine_after.as_ref()), standard.quarantine_after),
-            stop_grace: said(tuning.stop_grace.as_ref()).map_or(standard.stop_grace, |p| p.0),
-            ..standard
-        })
-    }
-
-    /// Checks a backoff. A key that it lacks has its standard value.
-    pub(super) fn schedule(&mut self, given: &At<BackoffSection>) -> Option<Schedule> {
-        let base = said(given.value.base.as_ref()).map_or(Duration::from_secs(1), |period| period.0);
-        let factor = said(given.value.factor.as_ref()).unwrap_or(2.0);
-        let cap = said(given.value.cap.as_ref()).map_or(Duration::from_secs(30), |period| period.0);
-        match Schedule::new(base, factor, cap) {
-            Ok(schedule) => Some(schedule),
-            Err(why) => {
-                let advice = r#"write one such as { base = "1s", factor = 2, cap = "30s" }"#;
-                self.report.problem(&given.spot, format!("{why}; {advice}"))
-            }
-        }
-    }
-}
-
-/// What a server says, then what `[defaults]` says; of a backoff, key by key.
-fn inherited(mut tuning: Tuning, defaults: &Tuning) -> Tuning {
-    if let (Some(own), Some(default)) = (&mut tuning.backoff, &defaults.backoff) {
-        own.value = own.value.clone().or(&default.value);
-    }
-    tuning.or(defaults)
-}
-
-fn said<T: Copy>(given: Option<&At<T>>) -> Option<T> {
-    given.map(|at| at.value)
-}
-
-fn lane(tuning: &Tuning) -> Lane {
-    let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
-    Lane {
-        in_flight: said(tuning.max_in_flight.as_ref()).map_or(64, |n| count(n.get())),
-        waiting: said(tuning.max_waiting.as_ref()).map_or(64, count),
-        call_timeout: said(tuning.call_timeout.as_ref()).map_or(Duration::from_mins(1), |p| p.0),
-        while_restarting: said(tuning.while_restarting.as_ref()).unwrap_or(WhileRestarting::Wait),
     }
 }

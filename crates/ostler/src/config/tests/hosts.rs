@@ -57,6 +57,8 @@ fn a_claude_desktop_file_is_read_unchanged() {
     insta::assert_snapshot!(imported("claude_desktop_config.json", text, &[]).unwrap(), @r#"
     filesystem: npx -y @modelcontextprotocol/server-filesystem /Users/username/Desktop /Users/username/Downloads [] on=true call=60s start=30s extra={}
     brave-search: npx -y @modelcontextprotocol/server-brave-search [BRAVE_API_KEY=YOUR_API_KEY_HERE] on=true call=60s start=30s extra={}
+    claude_desktop_config.json:7: mcpServers.filesystem.args[1]: "@modelcontextprotocol/server-filesystem" is whatever was published last; pin it: write "@modelcontextprotocol/server-filesystem@1.2.3", with the version that you trust
+    claude_desktop_config.json:14: mcpServers.brave-search.args[1]: "@modelcontextprotocol/server-brave-search" is whatever was published last; pin it: write "@modelcontextprotocol/server-brave-search@1.2.3", with the version that you trust
     "#);
 }
 
@@ -145,7 +147,10 @@ fn a_vs_code_file_with_comments_is_read_unchanged() {
   },
 }
 "#;
-    insta::assert_snapshot!(imported(".vscode/mcp.json", text, &[]).unwrap(), @r#"playwright: npx -y @playwright/mcp@latest [PORT=3000] on=true call=60s start=30s extra={"dev"}"#);
+    insta::assert_snapshot!(imported(".vscode/mcp.json", text, &[]).unwrap(), @r#"
+    playwright: npx -y @playwright/mcp@latest [PORT=3000] on=true call=60s start=30s extra={"dev"}
+    .vscode/mcp.json:8: servers.playwright.args[1]: "@playwright/mcp@latest" is whatever was published last; pin it: write "@playwright/mcp@1.2.3", with the version that you trust
+    "#);
 }
 
 #[test]
@@ -162,6 +167,7 @@ fn a_bare_map_and_other_hosts_keys_are_read() {
     opencode: bun x server last [] on=true call=60s start=30s extra={}
     ours: x  [] on=true call=3s start=30s extra={}
     servers.json:2: gemini: remote servers are not supported by this version of ostler; the server is listed and not started
+    servers.json:4: opencode.command[2]: "server" is whatever was published last; pin it: write "server@1.2.3", with the version that you trust
     "#);
 }
 

@@ -1,7 +1,7 @@
 //! Every route of every surface refuses the same knocks.
 
 use axum::body::Body;
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use tower::ServiceExt;
 
 use super::*;
@@ -23,7 +23,7 @@ async fn knock_everywhere(guard: impl Fn(Surface) -> Guard, headers: &[(&str, &s
         let mut doors: Vec<_> = routes(surface).into_iter().map(|route| (route.method, route.path)).collect();
         doors.extend([(Method::GET, "/no/such/route"), (Method::POST, "/no/such/route")]);
         for (method, path) in doors {
-            let path = path.replace("{server}", "math").replace("{verb}", "restart");
+            let path = path.replace("{server}", "math").replace("{verb}", "restart").replace("{name}", "math");
             let mut request = Request::builder().method(&method).uri(&path);
             for (name, value) in headers {
                 request = request.header(*name, *value);
@@ -97,10 +97,23 @@ async fn who_may_come_in_comes_in() {
 }
 
 #[tokio::test]
+async fn a_route_that_takes_no_body_says_so_before_it_looks_at_the_body() {
+    for surface in SURFACES {
+        for route in routes(surface).into_iter().filter(|route| route.method == Method::GET) {
+            let path = route.path.replace("{server}", "math").replace("{name}", "math");
+            let request = Request::builder().method(Method::POST).uri(&path).header("host", "localhost");
+            let request = request.body(Body::from("a=b")).expect("a request");
+            let response = router(surface, Fake::new(), rules(surface)).oneshot(request).await.expect("an answer");
+            assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_is_not_json_is_refused_on_every_route_that_takes_one() {
     for route in routes(Surface::Socket).into_iter().filter(|route| route.method == Method::POST) {
         for content_type in [None, Some("text/plain"), Some("application/x-www-form-urlencoded")] {
-            let path = route.path.replace("{server}", "math").replace("{verb}", "restart");
+            let path = route.path.replace("{server}", "math").replace("{verb}", "restart").replace("{name}", "math");
             let mut request = Request::builder().method(Method::POST).uri(&path).header("host", "localhost");
             if let Some(content_type) = content_type {
                 request = request.header("content-type", content_type);

@@ -115,6 +115,30 @@ async fn an_order_reaches_the_server_and_a_wrong_name_gets_advice() {
 }
 
 #[tokio::test]
+async fn an_operator_is_answered_and_approves_only_what_was_shown() {
+    let fake = Fake::new();
+    let get = async |path: &str| send(&fake, Surface::Socket, "GET", path, "").await;
+    let (status, answer) = get("/v1/why/math").await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(answer.contains(r#""subject":"server""#), "{answer}");
+    let (_, answer) = get("/v1/why/no%20such%2Fthing").await;
+    assert!(answer.contains(r#""name":"no such/thing""#), "{answer}");
+    let line = r#"{"kind":"line","number":1,"text":"one"}"#;
+    let (_, answer) = get("/v1/servers/MATH/logs").await;
+    assert_eq!((answer.lines().count(), answer.lines().next()), (2, Some(line)));
+    let (_, answer) = get("/v1/servers/math/logs?follow=true").await;
+    assert_eq!(answer.lines().nth(2), Some(r#"{"kind":"began"}"#));
+    assert_eq!(get("/v1/servers/math/logs?folow=true").await.0, StatusCode::BAD_REQUEST);
+    assert_eq!(get("/v1/servers/mth/logs").await.0, StatusCode::NOT_FOUND);
+    let (_, answer) = get("/v1/servers/math/launch").await;
+    assert!(answer.contains(r#""approval":"missing""#), "{answer}");
+    let (status, answer) = post(&fake, "/v1/servers/math/approve", &json!({ "digest": "d0" })).await;
+    assert_eq!((status, &answer["error"]["code"]), (StatusCode::CONFLICT, &json!("launch_changed")));
+    let (status, answer) = post(&fake, "/v1/servers/math/approve", &json!({ "digest": "d1" })).await;
+    assert_eq!((status, &answer["approval"]), (StatusCode::OK, &json!("given")));
+}
+
+#[tokio::test]
 async fn what_is_not_in_the_table_is_a_json_error() {
     let fake = Fake::new();
     let check = async |surface, method: &str, path: &str, status: StatusCode, code: &str| {

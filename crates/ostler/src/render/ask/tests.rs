@@ -76,7 +76,8 @@ fn told(style: Style, prompts: usize, events: &[AskEvent]) -> String {
 fn a_pipe_gets_plain_lines() {
     insta::assert_snapshot!(told(Style::Plain, 1, &story()), @r#"
 server math ready in 41 ms, 2 tools (pid 123)
-server bad backoff: command not found: nosuch; check the path; next try in 1.0 s
+server bad backoff: command not found: nosuch; next try in 1.0 s
+  hint: check the path
 notice bad failed 3 times in a row
 going ahead without slow
 model rehearsal default: follows a script
@@ -93,7 +94,8 @@ It is 391.
 fn a_terminal_gets_signs_and_the_answer_once() {
     insta::assert_snapshot!(told(BARE, 1, &story()), @r#"
 ▲ math ready in 41 ms, 2 tools (pid 123)
-▼ bad backoff: command not found: nosuch; check the path; next try in 1.0 s
+▼ bad backoff: command not found: nosuch; next try in 1.0 s
+  hint: check the path
 ! bad failed 3 times in a row
 … going ahead without slow: still coming up
 ◆ rehearsal default: follows a script
