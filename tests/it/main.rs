@@ -2,14 +2,19 @@
 
 mod ask;
 mod deaths;
+mod embed;
 mod eras;
+mod fake_orders;
 mod fake_server;
 mod fleet;
 mod flood;
 mod foreign;
+mod matrix;
 mod ops;
+mod reaper_loss;
 mod restart;
 mod settings;
 mod shutdown;
+mod simulation;
 mod support;
 mod tidy;

@@ -2,11 +2,13 @@
 //!
 //! Deliberately plain: threads, `serde_json`, no async runtime, nothing of the product. So a mistake in our own
 //! wire code cannot hide behind the same mistake here. `options` lists the behaviours, `session` talks MCP, `era`
-//! knows how the revisions differ, `tools` holds what can be called, `mischief` is about processes and descriptors, `wire` about lines.
+//! knows how the revisions differ, `tools` holds what can be called, `mischief` is about processes and descriptors, `wire` about lines,
+//! `orders` is how a running one is told to do wrong.
 
 mod era;
 mod mischief;
 mod options;
+mod orders;
 mod session;
 mod tools;
 mod wire;
@@ -16,6 +18,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use options::Options;
+pub use orders::Order;
 
 /// Runs the server that the command line asks for, until its input ends.
 pub fn main() -> ExitCode {

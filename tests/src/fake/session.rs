@@ -3,7 +3,7 @@
 //! One thread reads and answers in order; only the tool `slow` waits on a thread of its own and can be cancelled.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::process::{self, Child, ExitCode};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -16,8 +16,9 @@ use serde_json::{Value, json};
 use super::era::{self, INVALID_PARAMS, META};
 use super::mischief;
 use super::options::Options;
+use super::orders;
 use super::tools::{ToolResult, Tools};
-use super::wire::{Input, Output};
+use super::wire::{Input, Output, append_to};
 
 const METHOD_NOT_FOUND: i64 = -32601;
 
@@ -32,6 +33,8 @@ struct Session {
     listening: Option<Value>,
     /// The slow calls that can still be cancelled, by their id as text.
     slow: Arc<Mutex<BTreeMap<String, Sender<()>>>>,
+    /// Where the nonces of calls go.
+    executed: Option<File>,
 }
 
 enum Next {
@@ -64,7 +67,8 @@ pub(super) fn run(options: Options) -> ExitCode {
         drop(writeln!(io::stderr(), "fake_server: crashing at the start, as told"));
         process::exit(code);
     }
-    if let Some(delay) = options.millis("start-delay-ms") {
+    let once = options.text("slow-once").and_then(take_number).map(Duration::from_millis);
+    for delay in [options.millis("start-delay-ms"), once].into_iter().flatten() {
         mischief::pause(delay);
     }
     if let Some(time) = options.millis("cpu-ms") {
@@ -72,7 +76,13 @@ pub(super) fn run(options: Options) -> ExitCode {
     }
 
     let ignores_eof = options.has("ignore-eof");
-    let mut session = Session::new(options);
+    let mut session = match Session::new(options) {
+        Ok(session) => session,
+        Err(failure) => {
+            drop(writeln!(io::stderr(), "fake_server: {failure}"));
+            return ExitCode::from(72);
+        }
+    };
     while let Some(line) = input.next() {
         match session.on_line(&line) {
             Next::Read => {}
@@ -95,6 +105,13 @@ fn prepare(options: &Options) -> io::Result<Input> {
     Input::new(options.text("record"))
 }
 
+/// The number that `file` holds, once: the file is gone afterwards.
+fn take_number(file: &str) -> Option<u64> {
+    let text = fs::read_to_string(file).ok()?;
+    fs::remove_file(file).ok()?;
+    text.trim().parse().ok()
+}
+
 fn start_others(options: &Options) -> io::Result<Option<Child>> {
     if let Some(file) = options.text("daemonise") {
         mischief::daemonise(file)?;
@@ -110,16 +127,22 @@ fn start_others(options: &Options) -> io::Result<Option<Child>> {
 }
 
 impl Session {
-    fn new(options: Options) -> Self {
-        Self {
+    /// Errors: the log of nonces or the socket for orders cannot be opened.
+    fn new(options: Options) -> io::Result<Self> {
+        let output: Arc<Output> = Arc::default();
+        if let Some(socket) = options.text("orders") {
+            orders::listen(socket, Arc::clone(&output))?;
+        }
+        Ok(Self {
+            executed: options.text("executed").map(append_to).transpose()?,
             options: Arc::new(options),
-            output: Arc::default(),
+            output,
             tools: Tools::default(),
             calls: 0,
             doomed: false,
             listening: None,
             slow: Arc::default(),
-        }
+        })
     }
 
     fn is_modern(&self) -> bool {
@@ -206,6 +229,7 @@ impl Session {
         if self.options.number("crash-on-call") == Some(self.calls) && self.not_yet_done() {
             process::exit(self.options.exit_code("exit-code").unwrap_or(1));
         }
+        self.note_executed(params);
         let strikes = self.strikes();
         if strikes && self.options.has("close-stdout") {
             mischief::close_stdout();
@@ -245,6 +269,14 @@ impl Session {
             return Next::Deaf;
         }
         Next::Read
+    }
+
+    /// One write a call, so that servers can share a log.
+    fn note_executed(&mut self, params: &Value) {
+        let nonce = params.pointer("/arguments/nonce").and_then(Value::as_str);
+        if let (Some(log), Some(nonce)) = (&mut self.executed, nonce) {
+            log.write_all(format!("{nonce}\n").as_bytes()).expect("the log of nonces can be written");
+        }
     }
 
     /// Whether this call is the one at which something bound to a call happens.
@@ -311,7 +343,10 @@ impl Session {
     fn content(&self, result: &ToolResult, arguments: &Value) -> Value {
         let mut content = json!({"content": [{"type": "text", "text": result.text}], "isError": result.is_error});
         if let (true, Some(nonce)) = (self.options.has("nonce"), arguments.get("nonce")) {
-            content["structuredContent"] = json!({"nonce": nonce});
+            content["structuredContent"]["nonce"] = nonce.clone();
+        }
+        if let Some(name) = self.options.text("name") {
+            content["structuredContent"]["server"] = json!(name);
         }
         content
     }

@@ -35,7 +35,8 @@ impl Tools {
             tool("pid", "The id of the server's process.", &json!({})),
             tool("env", "One variable of the server's environment.", &json!({"name": {"type": "string"}})),
         ];
-        for number in 1..=self.extra.load(Ordering::SeqCst) {
+        let more = options.number("more-tools").unwrap_or(0);
+        for number in 1..=more + self.extra.load(Ordering::SeqCst) {
             tools.push(tool(&format!("extra_{number}"), "Came later.", &json!({})));
         }
         if options.has("bad-tool") {

@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Stdin, Write};
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 
@@ -11,6 +12,7 @@ use serde_json::Value;
 #[derive(Default)]
 pub(super) struct Output {
     turn: Mutex<()>,
+    is_hushed: AtomicBool,
 }
 
 impl Output {
@@ -18,8 +20,16 @@ impl Output {
         self.line(message.to_string().as_bytes());
     }
 
+    /// From now on nothing is said.
+    pub(super) fn hush(&self) {
+        self.is_hushed.store(true, Ordering::SeqCst);
+    }
+
     pub(super) fn line(&self, bytes: &[u8]) {
         let _turn = self.turn.lock().expect("no writer panics");
+        if self.is_hushed.load(Ordering::SeqCst) {
+            return;
+        }
         let mut out = io::stdout().lock();
         drop(out.write_all(bytes).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()));
     }
