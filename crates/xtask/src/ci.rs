@@ -45,6 +45,11 @@ const STEPS: &[Step] = &[
         arguments: &["doc", "--workspace", "--no-deps", "--locked"],
         environment: &[("RUSTDOCFLAGS", "-D warnings")],
     },
+    Step {
+        name: "random lives of the machine",
+        arguments: &["test", "--package", "ostler-policy", "--lib", "--locked", "machine::tests::model"],
+        environment: &[("PROPTEST_CASES", "100000")],
+    },
     Step { name: "tests", arguments: &["test", "--workspace", "--no-fail-fast", "--locked"], environment: &[] },
 ];
 
