@@ -2,27 +2,38 @@
 //!
 //! Finds out whether program and working folder answer, not whether they are good: that the exec tells.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use crate::clock;
 use crate::spawn::{Line, SpawnError};
 
 /// How long a look may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long an answer counts: many servers of one program are looked at once.
+const FRESH: Duration = Duration::from_secs(10);
+
 /// The looks of one reaper's handle.
 #[derive(Default)]
 pub(crate) struct Looks {
+    seen: Arc<Mutex<Seen>>,
+}
+
+#[derive(Default)]
+struct Seen {
     /// What was looked at in vain, and still is: not looked at again meanwhile, so that threads do not pile up.
-    hanging: Arc<Mutex<BTreeSet<Target>>>,
+    hanging: BTreeSet<Target>,
+    /// What answered, and when. Only fresh ones are kept.
+    answered: BTreeMap<Target, Instant>,
 }
 
 type Target = (Option<PathBuf>, OsString, Option<OsString>);
@@ -38,17 +49,25 @@ impl Looks {
         target: Target,
         look: impl FnOnce(&Target, &Mutex<PathBuf>) + Send + 'static,
     ) -> Result<(), SpawnError> {
-        let suspect = Arc::new(Mutex::new(PathBuf::from(&target.1)));
-        if lock(&self.hanging).contains(&target) {
-            return Err(SpawnError::Silent { path: target.1.into() });
+        {
+            let mut seen = lock(&self.seen);
+            if seen.hanging.contains(&target) {
+                return Err(SpawnError::Silent { path: target.1.into() });
+            }
+            let now = clock::now();
+            seen.answered.retain(|_, at| now.saturating_duration_since(*at) < FRESH);
+            if seen.answered.contains_key(&target) {
+                return Ok(());
+            }
         }
+        let suspect = Arc::new(Mutex::new(PathBuf::from(&target.1)));
         let (done, mut answer) = oneshot::channel::<()>();
         let look = {
-            let (hanging, suspect, target) = (Arc::clone(&self.hanging), Arc::clone(&suspect), target.clone());
+            let (seen, suspect, target) = (Arc::clone(&self.seen), Arc::clone(&suspect), target.clone());
             move || {
                 look(&target, &suspect);
-                let mut hanging = lock(&hanging);
-                hanging.remove(&target);
+                let mut seen = lock(&seen);
+                seen.hanging.remove(&target);
                 // With the lock held: nobody declares it hanging after this.
                 let _ = done.send(());
             }
@@ -56,15 +75,14 @@ impl Looks {
         // Not a thread of the runtime: one that hangs would keep the runtime from ending.
         let thread = std::thread::Builder::new().name("ostler-look".to_owned()).spawn(look);
         thread.map_err(SpawnError::Host)?;
-        if timeout(PATIENCE, &mut answer).await.is_ok() {
+        let is_in_time = timeout(PATIENCE, &mut answer).await.is_ok();
+        let mut seen = lock(&self.seen);
+        if is_in_time || answer.try_recv().is_ok() {
+            seen.answered.insert(target, clock::now());
             return Ok(());
         }
-        let mut hanging = lock(&self.hanging);
-        if answer.try_recv().is_ok() {
-            return Ok(());
-        }
-        hanging.insert(target);
-        drop(hanging);
+        seen.hanging.insert(target);
+        drop(seen);
         let path = lock(&suspect).clone();
         Err(SpawnError::Silent { path })
     }
@@ -109,16 +127,23 @@ mod tests {
         let never = |_: &Target, _: &Mutex<PathBuf>| panic!("looked at twice");
         let again = looks.within(target.clone(), never).await.unwrap_err();
         assert_eq!(told(again).0, "'server' does not answer");
-        assert_eq!(lock(&looks.hanging).len(), 1);
+        assert_eq!(lock(&looks.seen).hanging.len(), 1);
         drop(answer);
         tokio::time::resume();
         tokio::time::timeout(PATIENCE, async {
-            while !lock(&looks.hanging).is_empty() {
+            while !lock(&looks.seen).hanging.is_empty() {
                 tokio::task::yield_now().await;
             }
         })
         .await
         .expect("it answers");
-        looks.within(target, |_, _| {}).await.unwrap();
+        looks.within(target.clone(), |_, _| {}).await.unwrap();
+        let never = |_: &Target, _: &Mutex<PathBuf>| panic!("looked at twice");
+        looks.within(target.clone(), never).await.unwrap();
+        // The answer is not believed for ever.
+        tokio::time::pause();
+        tokio::time::advance(FRESH).await;
+        let hang = |_: &Target, _: &Mutex<PathBuf>| std::thread::park();
+        looks.within(target, hang).await.unwrap_err();
     }
 }

@@ -37,7 +37,7 @@ impl Spawner for Command {
                 cwd: self.cwd.clone(),
                 limits: self.resources,
                 sandbox: self.sandbox.clone(),
-                redact: Vec::new(),
+                redact: self.env.iter().map(|(_, value)| value.clone()).collect(),
             };
             let mut child = self.reaper.spawn(launch, lease).await.map_err(|error| error.fault())?;
             let (Some(output), Some(input)) = (child.take_stdout(), child.take_stdin()) else {
