@@ -228,19 +228,23 @@ impl ConnectionState {
     fn probe(&mut self, deadline: std::time::Instant) {
         let Some(live) = &mut self.live else { return };
         let (owner, incarnation) = (self.args.owner.clone(), self.args.incarnation);
+        let work = live.guard.work();
         if self.inbound.was_active() {
+            work.forgive();
             let _ = owner.cast(ServerMsg::Event(Event::ProbeOk { incarnation }));
             return;
         }
         let upstream = Arc::clone(&live.upstream);
         let inbound = Arc::clone(&self.inbound);
-        let calls = live.guard.calls();
         live.probe = Some(spawn(async move {
             let answered = matches!(timeout_at(deadline.into(), upstream.probe(deadline)).await, Ok(Ok(())));
-            let event = match answered || inbound.was_active() {
-                true => Event::ProbeOk { incarnation },
-                false if !calls.is_empty() => return,
-                false => Event::ProbeMissed { incarnation },
+            let event = if answered || inbound.was_active() {
+                work.forgive();
+                Event::ProbeOk { incarnation }
+            } else if work.explains_silence() {
+                return;
+            } else {
+                Event::ProbeMissed { incarnation }
             };
             let _ = owner.cast(ServerMsg::Event(event));
         }));

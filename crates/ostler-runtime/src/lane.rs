@@ -3,6 +3,8 @@
 //! A lane lives as long as its server is configured; incarnations open and shut it. Data may be refused here, so that
 //! no mailbox ever holds a call. Calls in flight end at once when their incarnation's [`LaneGuard`] is dropped.
 
+mod work;
+
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use self::work::Work;
 use crate::clock;
 
 /// The longest that a call waits for a server that is being restarted.
@@ -108,6 +111,8 @@ struct Opening {
     over: CancellationToken,
     /// Counts the calls in flight at this incarnation.
     calls: TaskTracker,
+    /// What it works on, for judging whether it hangs.
+    work: Work,
 }
 
 /// Keeps the lane open for one incarnation. Dropping it shuts the lane and ends every call in flight.
@@ -116,6 +121,7 @@ pub(crate) struct LaneGuard {
     incarnation: Incarnation,
     over: CancellationToken,
     calls: TaskTracker,
+    work: Work,
 }
 
 /// A place in the lane: the right to make one request.
@@ -167,10 +173,11 @@ impl Lane {
     /// Opens the lane to an incarnation.
     pub(crate) fn open(self: &Arc<Self>, incarnation: Incarnation, upstream: Arc<dyn Upstream>) -> LaneGuard {
         let (over, calls) = (CancellationToken::new(), TaskTracker::new());
-        let opening = Opening { incarnation, upstream, over: over.clone(), calls: calls.clone() };
+        let work = Work::default();
+        let opening = Opening { incarnation, upstream, over: over.clone(), calls: calls.clone(), work: work.clone() };
         self.wanted_said.store(false, Ordering::Relaxed);
         self.door.send_replace(Door::Open(opening));
-        LaneGuard { lane: Arc::clone(self), incarnation, over, calls }
+        LaneGuard { lane: Arc::clone(self), incarnation, over, calls, work }
     }
 
     /// Ends an incarnation whose guard may not be dropped yet: shuts the lane and ends its calls in flight.
@@ -326,9 +333,9 @@ impl fmt::Debug for Lane {
 }
 
 impl LaneGuard {
-    /// Counts the calls in flight at this incarnation.
-    pub(crate) fn calls(&self) -> TaskTracker {
-        self.calls.clone()
+    /// What this incarnation works on.
+    pub(crate) fn work(&self) -> Work {
+        self.work.clone()
     }
 
     /// Shuts the lane to new calls; the future resolves when no call is in flight at this incarnation.
@@ -357,7 +364,8 @@ impl Admission<'_> {
     pub(crate) async fn request(&self, request: Request) -> Result<Outcome, CallError> {
         let deadline = request.deadline;
         let asked = clock::now();
-        tokio::select! {
+        let call = self.opening.work.begin(asked);
+        let result = tokio::select! {
             biased;
             ended = timeout_at(deadline.into(), self.opening.upstream.request(request)) => match ended {
                 Ok(result) => result,
@@ -367,7 +375,11 @@ impl Admission<'_> {
                 why: "its incarnation was ended".to_owned(),
                 may_have_run: true,
             }),
+        };
+        if let Err(CallError::TimedOut { .. }) = result {
+            call.expire();
         }
+        result
     }
 }
 

@@ -120,4 +120,6 @@ pub(super) struct Injected {
     pub(super) pid: u32,
     /// Whether the server had no failure behind it that still counts.
     pub(super) is_single: bool,
+    /// Whether the run left the product the time to find it.
+    pub(super) is_judged: bool,
 }

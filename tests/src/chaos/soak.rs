@@ -89,8 +89,7 @@ pub(super) async fn run(plan: &Plan) -> anyhow::Result<bool> {
     for caller in callers {
         notes.records.extend(caller.await.context("a caller panicked")?);
     }
-    until(SILENCE_LIMIT, || havoc.still_silent().is_empty()).await;
-    havoc.put_down_the_silent(Duration::ZERO);
+    havoc.put_down_the_rest();
     (notes.faults, notes.unnoticed) = (havoc.faults, havoc.unnoticed);
     until(REST_LIMIT, || not_ready(&app).is_empty()).await;
     notes.not_back = not_ready(&app).len();
@@ -177,9 +176,9 @@ impl Havoc<'_> {
                 let member = &self.stable.members[victim];
                 let is_single = self.app.fleet().status(&member.id).is_some_and(|status| status.failures == 0);
                 let at = fault.inject(self.stable, member, pid)?;
-                self.faults.push(Injected { at, server: victim, fault, pid, is_single });
+                self.faults.push(Injected { at, server: victim, fault, pid, is_single, is_judged: true });
             }
-            self.put_down_the_silent(SILENCE_LIMIT);
+            self.put_down_the_silent();
         }
     }
 
@@ -205,21 +204,27 @@ impl Havoc<'_> {
         }
     }
 
-    /// Silenced processes that live on: the product has not found them yet.
-    fn still_silent(&self) -> Vec<Injected> {
-        let silent = self.faults.iter().filter(|fault| fault.fault.is_silence() && processes::is_alive(fault.pid));
-        silent.copied().collect()
-    }
-
-    /// Kills what was silent for longer than `limit` and was not found.
-    fn put_down_the_silent(&mut self, limit: Duration) {
-        for fault in self.still_silent() {
-            if fault.at.elapsed() >= limit {
-                self.unnoticed += 1;
-                processes::send(fault.pid, Signal::SIGKILL);
-            }
+    /// Kills what was silent for too long and was not found.
+    fn put_down_the_silent(&mut self) {
+        for fault in self.faults.iter().filter(|fault| is_silent(fault) && fault.at.elapsed() >= SILENCE_LIMIT) {
+            self.unnoticed += 1;
+            processes::send(fault.pid, Signal::SIGKILL);
         }
     }
+
+    /// Kills the other silent ones, too. Nobody had the time to find them, so that says nothing.
+    fn put_down_the_rest(&mut self) {
+        self.put_down_the_silent();
+        for fault in self.faults.iter_mut().filter(|fault| is_silent(fault) && fault.at.elapsed() < SILENCE_LIMIT) {
+            fault.is_judged = false;
+            processes::send(fault.pid, Signal::SIGKILL);
+        }
+    }
+}
+
+/// Whether the process was silenced and lives on: the product has not found it yet.
+fn is_silent(fault: &Injected) -> bool {
+    fault.fault.is_silence() && processes::is_alive(fault.pid)
 }
 
 fn not_ready(app: &App) -> Vec<ServerStatus> {

@@ -15,7 +15,7 @@ use super::daemon::{Home, quoted, sibling};
 pub(super) const MAX_FRAME: usize = 1 << 20;
 
 /// How often a silent server is probed, in seconds.
-pub(super) const PROBE: u64 = 2;
+pub(super) const PROBE: u64 = 10;
 
 /// The servers, and the folder for everything of them.
 pub(super) struct Stable {

@@ -16,7 +16,7 @@ const LATE: Duration = Duration::from_millis(250);
 /// The bounds of times.
 const NOTICE: Duration = Duration::from_millis(100);
 const RECOVERY: Duration = Duration::from_secs(2);
-/// Three probes, ten seconds for an answer to each, and the time to start anew.
+/// Three probes, ten seconds for an answer to each, and the time to stop and to start anew.
 pub(super) const SILENCE: Duration = Duration::from_secs(3 * (PROBE + 10) + 15);
 
 /// Everything that was noted.
@@ -177,7 +177,7 @@ fn recovery_times(notes: &Notes) -> Vec<Duration> {
 }
 
 fn silence_times(notes: &Notes) -> Vec<Duration> {
-    let silent = notes.faults.iter().filter(|fault| fault.fault.is_silence());
+    let silent = notes.faults.iter().filter(|fault| fault.fault.is_silence() && fault.is_judged);
     silent.filter_map(|fault| until_ready(notes, fault)).collect()
 }
 

@@ -53,17 +53,58 @@ async fn a_server_that_answers_no_probe_is_restarted_as_hung() {
     stable.until("math", ServerState::Ready).await;
 }
 
+fn patient(fake: &Arc<Fake>) -> ServerSpec {
+    let mut spec = with(fake, probed());
+    spec.lane.call_timeout = Duration::from_secs(3600);
+    spec
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_busy_server_is_not_a_hung_one() {
-    let fake = Fake::new(&["stuck"]);
-    let stable = Stable::start(vec![with(&fake, probed())]).await;
+    let fake = Fake::new(&["stuck", "echo"]);
+    let stable = Stable::start(vec![patient(&fake)]).await;
     stable.until("math", ServerState::Ready).await;
     fake.deaf.store(true, Ordering::Relaxed);
-    for _ in 0..10 {
-        // One after the other, each within its deadline of a minute, and no probe is ever answered.
-        assert_eq!(outcome(&stable.fleet.dispatch().call(call("math__stuck")).await), "timed_out");
+    // An hour of work within its deadline, during which no probe is answered, and nobody else either.
+    let dispatch = stable.fleet.dispatch();
+    let long = tokio::spawn(async move { dispatch.call(call("math__stuck")).await });
+    for _ in 0..20 {
+        pass(60).await;
+        let mut short = call("math__stuck");
+        short.deadline = Some((tokio::time::Instant::now() + Duration::from_secs(5)).into_std());
+        assert_eq!(outcome(&stable.fleet.dispatch().call(short).await), "timed_out");
     }
     assert_eq!(fake.starts.load(Ordering::Relaxed), 1);
+    long.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn traffic_does_not_hide_a_server_that_hangs() {
+    let fake = Fake::new(&["stuck"]);
+    let stable = Stable::start(vec![patient(&fake)]).await;
+    stable.until("math", ServerState::Ready).await;
+    fake.deaf.store(true, Ordering::Relaxed);
+    let dispatch = stable.fleet.dispatch();
+    // There is always a call within its deadline: each begins before the last one ends.
+    let callers: Vec<_> = (0..3)
+        .map(|offset| {
+            let dispatch = Arc::clone(&dispatch);
+            tokio::spawn(async move {
+                pass(offset * 7).await;
+                loop {
+                    let mut wanted = call("math__stuck");
+                    wanted.deadline = Some((tokio::time::Instant::now() + Duration::from_secs(20)).into_std());
+                    drop(dispatch.call(wanted).await);
+                }
+            })
+        })
+        .collect();
+    let (status, took) = timed(stable.when("math", |status| status.failures == 1)).await;
+    assert_eq!(status.last_fault.expect("it failed").class, FaultClass::Hang);
+    assert!(took <= Duration::from_secs(180), "{took:?}");
+    for caller in callers {
+        caller.abort();
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -23,7 +23,7 @@ fn good(start: Instant) -> Notes {
 }
 
 fn fault(start: Instant, fault: Fault) -> Injected {
-    Injected { at: start + Duration::from_millis(100), server: 0, fault, pid: 1, is_single: true }
+    Injected { at: start + Duration::from_millis(100), server: 0, fault, pid: 1, is_single: true, is_judged: true }
 }
 
 fn missed(notes: &Notes) -> Vec<&'static str> {
@@ -98,6 +98,11 @@ fn slow_ways_back_are_found() {
     let bound = u64::try_from(SILENCE.as_millis()).unwrap();
     check(silent(bound + 100), &[]);
     check(silent(bound + 101), &["silence to ready again, longest"]);
+    let without_time = |notes: &mut Notes, start: Instant| {
+        silent(bound + 101)(notes, start);
+        notes.faults[0].is_judged = false;
+    };
+    check(without_time, &[]);
     check(|notes, _| notes.unnoticed = 1, &["silent servers that were not noticed"]);
     check(|notes, _| notes.not_back = 1, &["servers not ready when all was quiet again"]);
 }
