@@ -10,6 +10,7 @@ mod fleet;
 mod flood;
 mod foreign;
 mod matrix;
+mod operate;
 mod ops;
 mod reaper_loss;
 mod restart;

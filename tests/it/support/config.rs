@@ -40,6 +40,12 @@ impl Config {
         self.server(name, "ostler", &["demo-server", name])
     }
 
+    /// Another host's file, by its path from this one.
+    pub(crate) fn importing(mut self, file: &str) -> Self {
+        self.text.insert_str(0, &format!("import = [{}]\n", quoted(file)));
+        self
+    }
+
     /// One more line for the server that was added last.
     pub(crate) fn with(mut self, line: &str) -> Self {
         self.text.push_str(line);

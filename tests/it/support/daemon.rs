@@ -20,7 +20,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 /// A running daemon.
 pub(crate) struct Daemon {
-    pub(crate) home: Home,
+    pub(crate) home: Arc<Home>,
     pub(crate) events: Events,
     child: Child,
     socket: Client,
@@ -31,7 +31,8 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     /// Starts it and waits until its socket answers. The servers may not be up yet.
-    pub(crate) async fn start(home: Home, config: &Config) -> Self {
+    pub(crate) async fn start(home: impl Into<Arc<Home>>, config: &Config) -> Self {
+        let home = home.into();
         config.write(&home);
         let mut child = home
             .ostler()
@@ -58,7 +59,7 @@ impl Daemon {
     }
 
     /// Starts it and waits until every server is up or has failed once.
-    pub(crate) async fn settled(home: Home, config: &Config) -> Self {
+    pub(crate) async fn settled(home: impl Into<Arc<Home>>, config: &Config) -> Self {
         let daemon = Self::start(home, config).await;
         wait::until("/readyz", LIMIT, async || {
             let (status, _) = daemon.ops("/readyz").await;
@@ -111,9 +112,10 @@ impl Daemon {
         servers.into_iter().find(|server| server["server"] == name).unwrap_or_else(|| panic!("no server {name}"))
     }
 
-    /// Waits until `name` fulfils `claim` and gives it.
+    /// Waits until there is a server `name` that fulfils `claim`, and gives it.
     pub(crate) async fn wait_for(&self, name: &str, claim: impl Fn(&Value) -> bool) -> Value {
-        wait::until((name, self.lines()), LIMIT, async || Some(self.server(name).await).filter(&claim)).await
+        let is_it = |server: &Value| server["server"] == name && claim(server);
+        wait::until((name, self.lines()), LIMIT, async || self.servers().await.into_iter().find(is_it)).await
     }
 
     /// Waits until `name` is ready and gives its process id.

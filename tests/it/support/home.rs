@@ -36,6 +36,7 @@ impl Home {
 
     pub(crate) fn write(&self, name: &str, content: &str) -> PathBuf {
         let path = self.path(name);
+        fs::create_dir_all(path.parent().expect("it lies below the home")).expect("folders of the home can be made");
         fs::write(&path, content).expect("a file in the home can be written");
         path
     }
