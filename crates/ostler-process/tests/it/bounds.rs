@@ -78,17 +78,16 @@ async fn a_server_beyond_its_memory_is_ended_and_said_to_be() {
     for reaper in both() {
         let limits = ResourceLimits { memory: Some(32 * 1024 * 1024), ..ResourceLimits::default() };
         // Twice what it may have, if nobody minds.
-        let hungry = script("read go; head -c 64M /dev/zero | tail -c 64M | wc -c; read go; exit 3");
+        let hungry = script("read go; head -c 64M /dev/zero | tail -c 64M >/dev/null; exit 3");
         let mut child = spawn(&reaper, Launch { limits, ..hungry }).await;
         let group = group_of(child.pid(), "memory");
         assert!(!child.ran_out_of_memory());
         let mut stdin = child.take_stdin().unwrap();
         tokio::io::AsyncWriteExt::write_all(&mut stdin, b"go\n").await.unwrap();
-        let counted = next_line(&mut lines(&mut child)).await;
-        drop(stdin);
-        assert_eq!(soon(child.exited()).await, Exit::Code(3));
-        assert_eq!(child.ran_out_of_memory(), can);
-        assert_eq!((group.is_some(), counted.trim() == "0"), (can, can), "{counted}");
+        // Whom of the group the kernel picks is its own affair: mostly the largest, at times the leader too.
+        let exit = soon(child.exited()).await;
+        assert!(exit == Exit::Code(3) || (can && exit == Exit::Signal(9)), "{exit}");
+        assert_eq!((child.ran_out_of_memory(), group.is_some()), (can, can));
         soon(child.released()).await;
         assert!(group.is_none_or(|group| !group.exists() && !group.parent().unwrap().exists()));
     }

@@ -6,8 +6,8 @@ use crate::http::dto::ServerDto;
 
 const HEADER: [&str; 8] = ["NAME", "STATE", "TOOLS", "PID", "INC.", "UPTIME", "RESTARTS", "NEXT TRY / WHY"];
 
-/// The longest reason in the table; `-v` has all of it.
-const WHY: usize = 300;
+/// The longest reason in the table; `ostler why` has all of it.
+const WHY: usize = 160;
 
 /// Whether the server can be called.
 pub(crate) fn is_up(server: &ServerDto) -> bool {
